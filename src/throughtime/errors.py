@@ -1,0 +1,58 @@
+"""What throughtime raises, and how an argument is refused.
+
+Every error says what was given, what is accepted and how to mend it, in one line. The command line prints that line
+and exits with code 2; in Python the classes are also the built-in ones that callers expect to catch.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ThroughtimeError(Exception):
+    """Anything that the user can mend: bad data, a bad argument, a missing backend, a damaged run directory."""
+
+
+class ArgumentError(ThroughtimeError, ValueError):
+    """An argument outside of what is accepted."""
+
+
+class DataError(ThroughtimeError, ValueError):
+    """Data that cannot be trained on or predicted from as it is."""
+
+
+class BackendError(ThroughtimeError, ImportError):
+    """A framework or an optional package that is needed and not installed."""
+
+
+class RunError(ThroughtimeError, OSError):
+    """A run directory that is missing, damaged, or would be overwritten."""
+
+
+class NonFiniteLossError(ThroughtimeError, ArithmeticError):
+    """The loss became NaN or infinite during training."""
+
+
+def listed(names: Iterable[object], limit: int = 12) -> str:
+    """Names for a message: ``'a', 'b', 'c' and 7 more``."""
+    shown = [repr(str(name)) for name in names]
+    if len(shown) > limit:
+        return f"{', '.join(shown[:limit])} and {len(shown) - limit} more"
+    return ", ".join(shown)
+
+
+def nearest(given: object, accepted: Iterable[object]) -> str:
+    """`` Did you mean 'speaker'?`` where something accepted comes close to what was given, else an empty string."""
+    by_folded = {str(name).casefold(): str(name) for name in accepted}
+    close = difflib.get_close_matches(str(given).casefold(), by_folded, n=3, cutoff=0.6)
+    if not close:
+        return ""
+    return f" Did you mean {' or '.join(repr(by_folded[name]) for name in close)}?"
+
+
+def one_of(argument: str, given: object, accepted: Iterable[object]) -> None:
+    """Raises ArgumentError unless ``given`` is one of ``accepted``."""
+    accepted = list(accepted)
+    if given not in accepted:
+        raise ArgumentError(f"{argument}={given!r} is not accepted; one of {listed(accepted)}.{nearest(given, accepted)}")
