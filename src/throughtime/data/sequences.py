@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import ArgumentError, DataError, listed, one_of
 from ..ragged import Ragged, offsets_from_lengths
+from .seasons import choose_window, find_season
 
 Task = Literal["classify", "regress", "tag", "forecast"]
 TASKS: tuple[Task, ...] = ("classify", "regress", "tag", "forecast")
@@ -55,6 +56,11 @@ class Forecast:
     horizon: int
     window: int | None = None
     known: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in (("horizon", self.horizon), ("window", self.window)):
+            if value is not None and value < 1:
+                raise ArgumentError(f"{name}={value} is not a number of time steps; give at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +219,27 @@ class SequenceData:
             shares |= dict(zip(self.schema.categories, (self.categories < 0).mean(0), strict=True))
         return {name: float(share) for name, share in shares.items()}
 
+    def season(self) -> int:
+        """The season of the first target in the longest series, in steps; 1 if there is none."""
+        if self.target is None or self.target.kind != "number" or self.target.per != "step" or not len(self):
+            return 1
+        b = int(np.argmax(self.lengths))
+        return find_season(self.target.values[self.offsets[b] : self.offsets[b + 1], 0])
+
+    def with_window(self) -> SequenceData:
+        """A forecast with its window settled: as it is where the user named one, else from these series' season."""
+        if self.forecast is None or self.forecast.window is not None:
+            return self
+        horizon = self.forecast.horizon
+        usable = self.lengths[self.lengths > horizon]
+        if not len(usable):
+            raise DataError(
+                f"the longest series of {self.source} has {int(self.lengths.max(initial=0))} steps to train on, not more "
+                f"than the horizon of {horizon}; give longer series or a shorter horizon."
+            )
+        window = choose_window(horizon=horizon, season=self.season(), steps=int(np.median(usable)))
+        return replace(self, forecast=replace(self.forecast, window=window))
+
     def __repr__(self) -> str:
         lengths = self.lengths
         span = f"{lengths.min()} to {lengths.max()} steps" if len(self) else "no steps"
@@ -340,12 +367,14 @@ class SequenceData:
         data = self
         window = 0
         if self.forecast is not None:
-            if self.forecast.window is None:
-                raise ArgumentError(
-                    "the split in time needs the window; give window= to read_table, or call "
-                    "throughtime.choose_window(data) first."
-                )
-            window = self.forecast.window
+            if self.forecast.window is None:  # chosen from the training rows alone, like everything that is learned
+                train_share = [size / np.maximum(self.lengths, 1) if isinstance(size, int | np.integer) else size
+                               for size in (validation, test)]
+                stops = np.floor(self.lengths * (1 - np.minimum(train_share[0] + train_share[1], 1))).astype(np.int64)
+                chosen = self.between(np.zeros_like(stops), stops).with_window().forecast
+                data = replace(self, forecast=chosen)
+            assert data.forecast is not None and data.forecast.window is not None
+            window = data.forecast.window
         least = window if history == "own" else 0
         if gap is None:
             gap = least

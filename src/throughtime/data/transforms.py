@@ -1,0 +1,426 @@
+"""What is fitted on the training part, and only there: scalers, vocabularies, classes, the season.
+
+``Preparation.fit(train)`` looks at the training part; ``apply`` turns any part into ``Examples`` that a network can take,
+by the same numbers. Forecast windows are ranges of the flat arrays, so overlapping windows cost no memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import DataError, listed, one_of
+from .sequences import Forecast, Schema, SequenceData, Target
+
+Scale = Literal["standard", "minmax", "robust", "none"]
+Missing = Literal["fill", "refuse"]
+SCALES: tuple[Scale, ...] = ("standard", "minmax", "robust", "none")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scaler:
+    """``(x - center) / scale`` a column; ``center`` and ``scale`` are ``(F,)`` float64."""
+
+    center: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def fit(cls, values: np.ndarray, kind: Scale) -> Scaler:
+        """Of ``(N, F)`` values, NaN left out; by scikit-learn's scaler of that name. A constant column keeps scale 1."""
+        from sklearn import preprocessing
+
+        width = values.shape[1]
+        known = np.isfinite(values).any(0) if len(values) else np.zeros(width, bool)
+        center, scale = np.zeros(width), np.ones(width)
+        if kind != "none" and known.any():
+            seen = values[:, known]
+            if kind == "standard":
+                fitted = preprocessing.StandardScaler().fit(seen)
+                center[known], scale[known] = fitted.mean_, fitted.scale_
+            elif kind == "minmax":
+                fitted = preprocessing.MinMaxScaler().fit(seen)
+                center[known], scale[known] = fitted.data_min_, 1 / fitted.scale_
+            else:
+                fitted = preprocessing.RobustScaler().fit(seen)
+                center[known], scale[known] = fitted.center_, fitted.scale_
+        return cls(center=center, scale=scale)
+
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """``(..., F)`` to float32, computed in float64."""
+        return ((values - self.center) / self.scale).astype(np.float32)
+
+    def invert(self, scaled: np.ndarray) -> np.ndarray:
+        """``(..., F)`` back to the units of the column, float64."""
+        return np.asarray(scaled, dtype=np.float64) * self.scale + self.center
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Examples:
+    """What batches are drawn from: E examples, each a range of time steps of flat arrays.
+
+    Attributes:
+        numbers: ``(N, F)`` float32, scaled, without missing values.
+        codes: ``(N, C)`` int32, 0 for an unknown or missing category.
+        starts, lengths: ``(E,)`` int64; example ``e`` is rows ``starts[e]:starts[e] + lengths[e]``.
+        per: where the targets are: one an example, one a step, or on the ``horizon`` steps after the example.
+        targets: ``(E, ...)``, or flat ``(N, ...)``; float32 numbers or int32 classes; None to predict only.
+        weights: float32 of the shape ``(E,)`` or ``(N,)`` (horizon: ``(N, K)``), 0 where the target is missing.
+        known_numbers, known_codes: the columns whose values in the horizon may be used.
+    """
+
+    numbers: np.ndarray
+    codes: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    per: Literal["example", "step", "horizon"]
+    targets: np.ndarray | None
+    weights: np.ndarray | None = None
+    horizon: int = 0
+    known_numbers: tuple[int, ...] = ()
+    known_codes: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def take(self, indices: np.ndarray) -> Examples:
+        """The examples at ``indices``; the flat arrays are shared, not copied."""
+        per_example = self.per == "example"
+        return replace(
+            self,
+            starts=self.starts[indices],
+            lengths=self.lengths[indices],
+            targets=self.targets[indices] if per_example and self.targets is not None else self.targets,
+            weights=self.weights[indices] if per_example and self.weights is not None else self.weights,
+        )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Preparation:
+    """How raw columns become the network's inputs and targets, and its outputs become answers.
+
+    The columns of ``Examples.numbers`` are, in this order: for forecasts the K scaled targets; the numeric inputs; an
+    indicator (1 where missing) for each of those that has missing values in the training part.
+
+    Attributes:
+        schema, forecast: of the training data; the window is settled here if it was not before.
+        inputs: scaler of ``[targets,] inputs``.
+        indicators: which of those columns have an indicator.
+        vocabulary: for each category column the labels with codes 1, 2, ...; every other label has code 0.
+        outputs: scaler of the K numeric targets, None for classes.
+        classes: the class labels in the order of the network's outputs, empty for numbers.
+        missing: "fill" (the last value of the sequence, before the first one 0 after scaling, which with the standard
+            scaler is the training mean; and an indicator) or "refuse".
+        season: of the training part of the series, in steps; 1 if it has none. Forecasts only.
+    """
+
+    schema: Schema
+    forecast: Forecast | None
+    inputs: Scaler
+    indicators: tuple[int, ...]
+    vocabulary: tuple[tuple[str, ...], ...]
+    outputs: Scaler | None
+    classes: tuple[Any, ...]
+    missing: Missing
+    season: int = 1
+
+    @classmethod
+    def fit(cls, train: SequenceData, *, scale: Scale = "standard", missing: Missing = "fill") -> Preparation:
+        """Everything that is learned from data before training, from the training part alone."""
+        one_of("scale", scale, SCALES)
+        one_of("missing", missing, ("fill", "refuse"))
+        target = train.target
+        if target is None:
+            raise DataError("the training data has no target column; name it with target=.")
+        refuse_infinite(train)
+        columns = raw_inputs(train)
+        gaps = np.isnan(columns).any(0) if len(columns) else np.zeros(columns.shape[1], bool)
+        names = input_names(train.schema)
+        if missing == "refuse" and gaps.any():
+            named = [name for name, gap in zip(names, gaps, strict=True) if gap]
+            raise DataError(
+                f"missing values in {listed(named)}, and missing='refuse' was asked for; fill them in the table or use "
+                "missing='fill'."
+            )
+        vocabulary = []
+        for column, levels in enumerate(train.levels):
+            counts = np.bincount(train.categories[:, column] + 1, minlength=len(levels) + 1)[1:]
+            # Labels seen once are left to the unknown category, so that training meets it as prediction will.
+            least = 2 if (counts >= 2).any() else 1
+            vocabulary.append(tuple(sorted(levels[code] for code in np.flatnonzero(counts >= least))))
+        outputs, classes = None, ()
+        if target.kind == "number":
+            outputs = Scaler.fit(target.values, scale)
+        else:
+            present = np.unique(target.values[target.values >= 0])
+            classes = tuple(target.levels[code] for code in present)
+            if len(classes) < 2:
+                raise DataError(
+                    f"the training part has {len(classes)} class{'es' if len(classes) != 1 else ''} of "
+                    f"{target.names[0]!r}; at least 2 are needed to learn from."
+                )
+        forecast, season = train.forecast, 1
+        if forecast is not None:
+            season = train.season()
+            if forecast.window is None:
+                forecast = train.with_window().forecast
+        return cls(
+            schema=train.schema,
+            forecast=forecast,
+            inputs=Scaler.fit(columns, scale),
+            indicators=tuple(np.flatnonzero(gaps).tolist()),
+            vocabulary=tuple(vocabulary),
+            outputs=outputs,
+            classes=classes,
+            missing=missing,
+            season=season,
+        )
+
+    # -- to the network ------------------------------------------------------------------------------------------
+
+    def apply(self, data: SequenceData, *, targets: bool = True) -> Examples:
+        """The examples of a part: its sequences, or every window of its series that has a horizon after it.
+
+        Args:
+            targets: False to leave the target out (``latest`` makes the windows to forecast from).
+
+        Raises:
+            DataError: infinite values, missing ones where they are refused, classes that training never saw.
+        """
+        numbers, codes = self._numbers(data), self._codes(data)
+        if self.forecast is not None:
+            return self._windows(data, numbers, codes)
+        made, weights, per = None, None, "example" if data.target is None or data.target.per == "sequence" else "step"
+        if targets:
+            if data.target is None:
+                raise DataError(f"the target column {listed(self.schema.target)} is not in {data.source}.")
+            made, weights = self._targets(data.target, data.source)
+        return Examples(
+            numbers=numbers,
+            codes=codes,
+            starts=data.offsets[:-1],
+            lengths=data.lengths,
+            per=per,  # type: ignore[arg-type]
+            targets=made,
+            weights=weights,
+        )
+
+    def latest(self, data: SequenceData) -> tuple[Examples, np.ndarray]:
+        """For each series the window that ends with its last observed target, and that row's number ``(B,)``.
+
+        Raises:
+            DataError: a series shorter than the window, or without the known covariates of the horizon.
+        """
+        assert self.forecast is not None and self.forecast.window is not None
+        window, horizon = self.forecast.window, self.forecast.horizon
+        numbers, codes = self._numbers(data), self._codes(data)
+        if data.target is None:
+            raise DataError(
+                f"{data.source} has no column {listed(self.schema.target)}: a forecast goes on from its last values."
+            )
+        observed = ~np.isnan(data.target.values).all(1)
+        rows = np.where(observed, np.arange(data.steps), -1)
+        last = np.array(
+            [rows[a:b].max(initial=-1) for a, b in zip(data.offsets[:-1], data.offsets[1:], strict=True)], np.int64
+        )
+        short = np.flatnonzero(last - data.offsets[:-1] + 1 < window)
+        if len(short):
+            b = short[0]
+            raise DataError(
+                f"series {data.ids[b]!r} has {max(0, last[b] - data.offsets[b] + 1)} observed steps, and the network "
+                f"looks back {window}; give at least {window} steps of each series."
+            )
+        known = self._known()
+        if any(known):
+            short = np.flatnonzero(data.offsets[1:] - last - 1 < horizon)
+            if len(short):
+                b = short[0]
+                raise DataError(
+                    f"series {data.ids[b]!r} ends {data.offsets[b + 1] - last[b] - 1} steps after its last target, and "
+                    f"{listed(self.forecast.known)} must be known for all {horizon} steps of the horizon; add those "
+                    "rows with the target left empty."
+                )
+        return (
+            Examples(
+                numbers=numbers,
+                codes=codes,
+                starts=last - window + 1,
+                lengths=np.full(len(data), window),
+                per="horizon",
+                targets=None,
+                horizon=horizon,
+                known_numbers=known[0],
+                known_codes=known[1],
+            ),
+            last,
+        )
+
+    def _windows(self, data: SequenceData, numbers: np.ndarray, codes: np.ndarray) -> Examples:
+        assert self.forecast is not None and self.forecast.window is not None and self.outputs is not None
+        if data.target is None:
+            raise DataError(f"the target column {listed(self.schema.target)} is not in {data.source}.")
+        window, horizon = self.forecast.window, self.forecast.horizon
+        observed = np.isfinite(data.target.values)
+        counts = np.maximum(data.lengths - window - horizon + 1, 0)
+        starts = np.concatenate(
+            [first + np.arange(n) for first, n in zip(data.offsets[:-1], counts, strict=True)]
+            or [np.zeros(0, np.int64)]
+        )
+        # A window whose whole horizon is missing teaches and tests nothing.
+        seen = np.concatenate([[0], np.cumsum(observed.any(1))])
+        starts = starts[seen[starts + window + horizon] > seen[starts + window]]
+        if not len(starts):
+            raise DataError(
+                f"no series of {data.source} is as long as window + horizon = {window} + {horizon} steps (the longest "
+                f"has {int(data.lengths.max(initial=0))}); give longer series, or a shorter window or horizon."
+            )
+        scaled = self.outputs.apply(data.target.values)
+        known = self._known()
+        return Examples(
+            numbers=numbers,
+            codes=codes,
+            starts=starts,
+            lengths=np.full(len(starts), window),
+            per="horizon",
+            targets=np.where(observed, scaled, np.float32(0)),
+            weights=observed.astype(np.float32),
+            horizon=horizon,
+            known_numbers=known[0],
+            known_codes=known[1],
+        )
+
+    def _known(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        assert self.forecast is not None
+        names, known = input_names(self.schema), self.forecast.known
+        numbers = [i for i, name in enumerate(names) if name in known]
+        numbers += [len(names) + i for i, column in enumerate(self.indicators) if names[column] in known]
+        return tuple(numbers), tuple(i for i, name in enumerate(self.schema.categories) if name in known)
+
+    def _numbers(self, data: SequenceData) -> np.ndarray:
+        refuse_infinite(data)
+        columns = raw_inputs(data)
+        absent = np.isnan(columns)
+        if self.missing == "refuse" and absent.any():
+            row, column = (int(i[0]) for i in np.nonzero(absent))
+            raise DataError(
+                f"missing value in column {input_names(self.schema)[column]!r} of {data.source}, row {row}, and the "
+                "network was trained with missing='refuse'; fill it first."
+            )
+        scaled = self.inputs.apply(columns)
+        if absent.any():
+            scaled = fill_forward(scaled, data.offsets)
+        return np.concatenate([scaled, absent[:, list(self.indicators)].astype(np.float32)], axis=1)
+
+    def _codes(self, data: SequenceData) -> np.ndarray:
+        codes = np.zeros((data.steps, len(self.vocabulary)), np.int32)
+        for column, (levels, labels) in enumerate(zip(data.levels, self.vocabulary, strict=True)):
+            place = {label: code for code, label in enumerate(labels, start=1)}
+            table = np.array([*(place.get(level, 0) for level in levels), 0], np.int32)  # the last one is for -1
+            codes[:, column] = table[data.categories[:, column]]
+        return codes
+
+    def _targets(self, target: Target, source: str) -> tuple[np.ndarray, np.ndarray | None]:
+        if self.outputs is not None:
+            known = np.isfinite(target.values).all(-1)
+            scaled = np.where(known[:, None], self.outputs.apply(target.values), np.float32(0))
+            return scaled, None if known.all() else known.astype(np.float32)
+        place = {label: code for code, label in enumerate(self.classes)}
+        table = np.array([*(place.get(level, -2) for level in target.levels), -1], np.int32)
+        classes = table[target.values]
+        if (classes == -2).any():
+            unseen = [target.levels[code] for code in np.unique(target.values[classes == -2])]
+            raise DataError(
+                f"{target.names[0]!r} in {source} has classes that the training part never showed: {listed(unseen)}; "
+                "train with examples of them, or leave those sequences out."
+            )
+        known = classes >= 0
+        return np.where(known, classes, 0).astype(np.int32), None if known.all() else known.astype(np.float32)
+
+    # -- from the network, and to disk -----------------------------------------------------------------------------
+
+    def labels(self, probabilities: np.ndarray) -> np.ndarray:
+        """``(..., classes)`` probabilities to the most probable label, an object array ``(...,)``."""
+        table = np.empty(len(self.classes), dtype=object)
+        table[:] = self.classes
+        return table[np.argmax(probabilities, -1)]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; ``from_json`` gives back the same numbers to the last bit."""
+
+        def scaler(s: Scaler | None) -> dict[str, list[float]] | None:
+            return None if s is None else {"center": s.center.tolist(), "scale": s.scale.tolist()}
+
+        return {
+            "schema": vars(self.schema),
+            "forecast": None if self.forecast is None else vars(self.forecast),
+            "inputs": scaler(self.inputs),
+            "indicators": self.indicators,
+            "vocabulary": self.vocabulary,
+            "outputs": scaler(self.outputs),
+            "classes": self.classes,
+            "missing": self.missing,
+            "season": self.season,
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Preparation:
+        """The Preparation that ``to_json`` wrote."""
+
+        def tuples(value: Any) -> Any:
+            return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+        def scaler(s: dict[str, list[float]] | None) -> Scaler | None:
+            return None if s is None else Scaler(center=np.array(s["center"]), scale=np.array(s["scale"]))
+
+        inputs = scaler(stored["inputs"])
+        assert inputs is not None
+        forecast = stored["forecast"]
+        return cls(
+            schema=Schema(**{key: tuples(value) for key, value in stored["schema"].items()}),
+            forecast=forecast and Forecast(**{key: tuples(value) for key, value in forecast.items()}),
+            inputs=inputs,
+            indicators=tuples(stored["indicators"]),
+            vocabulary=tuples(stored["vocabulary"]),
+            outputs=scaler(stored["outputs"]),
+            classes=tuples(stored["classes"]),
+            missing=stored["missing"],
+            season=stored["season"],
+        )
+
+
+def input_names(schema: Schema) -> tuple[str, ...]:
+    """The numeric input columns in the order of ``raw_inputs``: a forecast's past targets are inputs as well."""
+    return (*schema.target, *schema.numbers) if schema.task == "forecast" else schema.numbers
+
+
+def raw_inputs(data: SequenceData) -> np.ndarray:
+    """``(N, [K +] F)`` numeric inputs as they were read."""
+    if data.forecast is None:
+        return data.numbers
+    past = data.target.values if data.target is not None else np.full((data.steps, len(data.schema.target)), np.nan)
+    return np.concatenate([past, data.numbers], axis=1)
+
+
+def refuse_infinite(data: SequenceData) -> None:
+    """Raises DataError that names the column, how many values are infinite, and where the first one is."""
+    arrays = [(data.schema.numbers, data.numbers)]
+    if data.target is not None and data.target.kind == "number":
+        arrays.append((data.target.names, data.target.values))
+    for names, values in arrays:
+        infinite = np.isinf(values)
+        if infinite.any():
+            row, column = (int(i[0]) for i in np.nonzero(infinite))
+            raise DataError(
+                f"column {names[column]!r} of {data.source} has {int(infinite[:, column].sum())} infinite values, the "
+                f"first at time step {row}; replace them with numbers or leave them empty."
+            )
+
+
+def fill_forward(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """NaN in ``(N, F)`` replaced by the last value before it in the same sequence, by 0 if there is none."""
+    rows = np.arange(len(values))[:, None]
+    first = np.repeat(offsets[:-1], np.diff(offsets))[:, None]
+    source = np.maximum.accumulate(np.where(np.isnan(values), -1, rows), axis=0)
+    filled = np.take_along_axis(values, np.maximum(source, 0), axis=0)
+    return np.where(source >= first, filled, values.dtype.type(0))
