@@ -52,10 +52,12 @@ class Ragged:
                 f"Ragged offsets are (sequences + 1,) integers; given shape {offsets.shape}, dtype {offsets.dtype}."
             )
         offsets = offsets.astype(np.int64, copy=False)
-        if offsets[0] != 0 or offsets[-1] != len(values) or (np.diff(offsets) < 0).any():
+        falls = np.flatnonzero(np.diff(offsets) < 0)
+        if offsets[0] != 0 or offsets[-1] != len(values) or falls.size:
+            at = f", falling after sequence {falls[0]}" if falls.size else ""
             raise ArgumentError(
                 f"Ragged offsets run from 0 to the number of steps, {len(values)}, and never fall; "
-                f"given {offsets[0]} to {offsets[-1]}."
+                f"given {offsets[0]} to {offsets[-1]}{at}."
             )
         self.values = values
         self.offsets = offsets
@@ -65,13 +67,21 @@ class Ragged:
     @classmethod
     def from_lengths(cls, values: np.ndarray, lengths: Sequence[int] | np.ndarray) -> Ragged:
         """Sequences of the given lengths, cut one after the other from ``values`` ``(N, ...)``."""
-        return cls(values, offsets_from_lengths(lengths))
+        offsets = offsets_from_lengths(lengths)
+        if np.ndim(values) and offsets[-1] != len(values):
+            raise ArgumentError(f"the lengths add up to {offsets[-1]} steps; {len(values)} were given.")
+        return cls(values, offsets)
 
     @classmethod
     def from_list(cls, sequences: Sequence[Any], dtype: Any = None) -> Ragged:
         """A list of ``(length, ...)`` arrays or lists; all trailing dimensions must be equal. Copies once."""
-        arrays = [np.asarray(sequence, dtype=dtype) for sequence in sequences]
-        for i, array in enumerate(arrays):
+        arrays = []
+        for i, sequence in enumerate(sequences):
+            try:
+                array = np.asarray(sequence, dtype=dtype)
+            except (ValueError, TypeError) as error:
+                raise ArgumentError(f"sequence {i} is not an array of time steps of one shape: {error}") from error
+            arrays.append(array)
             if array.ndim < 1:
                 raise ArgumentError(f"sequence {i} is a scalar; each sequence is an array or list of time steps.")
         filled = [array for array in arrays if len(array)]
@@ -106,7 +116,12 @@ class Ragged:
             raise ArgumentError("from_padded needs either mask= or lengths=, one of them.")
         if lengths is not None:
             lengths = np.asarray(lengths)
-            if lengths.shape != padded.shape[:1] or (lengths < 0).any() or (lengths > padded.shape[1]).any():
+            if (
+                lengths.shape != padded.shape[:1]
+                or (lengths.size and lengths.dtype.kind not in "iu")
+                or (lengths < 0).any()
+                or (lengths > padded.shape[1]).any()
+            ):
                 raise ArgumentError(
                     f"lengths are ({padded.shape[0]},) integers from 0 to {padded.shape[1]}; given {lengths!r}."
                 )
@@ -120,7 +135,11 @@ class Ragged:
 
     @classmethod
     def from_arrow(cls, array: pa.Array | pa.ChunkedArray) -> Ragged:
-        """An Arrow list array; inner fixed-size lists become trailing dimensions. No copy where Arrow has no nulls."""
+        """An Arrow list array; inner fixed-size lists become trailing dimensions.
+
+        No copy where Arrow has no nulls. A null number becomes NaN (integers become float64); a null list or step is
+        refused, because dropping it would move every step behind it.
+        """
         import pyarrow as pa
 
         if isinstance(array, pa.ChunkedArray):
@@ -128,14 +147,22 @@ class Ragged:
         if not (pa.types.is_list(array.type) or pa.types.is_large_list(array.type)):
             raise ArgumentError(f"from_arrow takes an Arrow list array; given {array.type}.")
         if array.null_count:
-            raise ArgumentError(f"the Arrow list array has {array.null_count} null lists; use empty lists or drop them.")
+            raise ArgumentError(f"the Arrow list array has {array.null_count} null lists; empty or drop them.")
         flat, trailing = array.flatten(), []
         while pa.types.is_fixed_size_list(flat.type):
+            if flat.null_count:
+                raise ArgumentError(f"the Arrow list array has {flat.null_count} null steps; fill or drop them.")
             trailing.append(flat.type.list_size)
             flat = flat.flatten()
-        values = flat.to_numpy(zero_copy_only=False)
+        if pa.types.is_nested(flat.type):
+            raise ArgumentError(
+                f"each step of the Arrow list array is a {flat.type}; cast the steps to a fixed-size list of numbers."
+            )
         offsets = array.offsets.to_numpy().astype(np.int64)
-        return cls(values.reshape(-1, *trailing), offsets - offsets[0])
+        offsets -= offsets[0]
+        # The number of steps is named, not -1: with no feature at all (F = 0) it could not be inferred.
+        values = flat.to_numpy(zero_copy_only=False).reshape(offsets[-1], *trailing)
+        return cls(values, offsets)
 
     # -- out -----------------------------------------------------------------------------------------------------
 
@@ -149,7 +176,7 @@ class Ragged:
         """``(padded, mask)``: ``(B, T, ...)`` in the dtype of the values, and ``(B, T)`` booleans.
 
         Args:
-            fill: what the padding holds.
+            fill: what the padding holds; one that the dtype cannot hold (NaN among integers) is refused.
             side: where the padding goes, after the sequence ("post") or before it ("pre").
             length: T; by default the longest sequence. A shorter one is refused: nothing is truncated in silence.
         """
@@ -160,6 +187,11 @@ class Ragged:
             length = longest
         elif length < longest:
             raise ArgumentError(f"length={length} is shorter than the longest sequence, {longest} steps.")
+        if self.dtype.kind in "iub":
+            with np.errstate(invalid="ignore"):  # NaN to an integer; caught by the comparison
+                held = np.asarray(fill).astype(self.dtype)
+            if not np.array_equal(held, fill):
+                raise ArgumentError(f"fill={fill!r} cannot be held by values of dtype {self.dtype}.")
         steps = np.arange(length)
         mask = steps < lengths[:, None] if side == "post" else steps >= length - lengths[:, None]
         padded = np.full((len(self), length, *self.values.shape[1:]), fill, dtype=self.values.dtype)
@@ -171,8 +203,11 @@ class Ragged:
         import pyarrow as pa
 
         flat = pa.array(np.ascontiguousarray(self.values).reshape(-1))
-        for size in reversed(self.values.shape[1:]):
-            flat = pa.FixedSizeListArray.from_arrays(flat, size)
+        steps = self.values.shape[:-1]
+        for depth, size in reversed(list(enumerate(self.values.shape[1:]))):
+            # from_buffers, because from_arrays infers the number of lists and so refuses lists of size 0.
+            count = int(np.prod(steps[: depth + 1]))
+            flat = pa.Array.from_buffers(pa.list_(flat.type, size), count, [None], children=[flat])
         return pa.LargeListArray.from_arrays(pa.array(self.offsets), flat)
 
     # -- parts ---------------------------------------------------------------------------------------------------
@@ -207,19 +242,14 @@ class Ragged:
                 first, last = self.offsets[start], self.offsets[stop]
                 return Ragged(self.values[first:last], self.offsets[start : stop + 1] - first)
             return self.take(np.arange(start, stop, step))
-        index = np.asarray(index)
-        if index.dtype == np.bool_:
-            if index.shape != (len(self),):
-                raise IndexError(f"a boolean index needs shape ({len(self)},); given {index.shape}")
-            index = np.flatnonzero(index)
         return self.take(index)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Ragged:
-        """The sequences at ``indices``, in that order, copied; an index may occur more than once."""
-        indices = np.asarray(indices, dtype=np.int64)
-        if indices.size and (indices.min() < -len(self) or indices.max() >= len(self)):
-            raise IndexError(f"take indices between {indices.min()} and {indices.max()} of {len(self)} sequences")
-        indices = np.where(indices < 0, indices + len(self), indices)
+        """The sequences at ``indices``, in that order, copied; an index may occur more than once.
+
+        ``indices`` are integers, negative ones counted from the end, or ``(B,)`` booleans.
+        """
+        indices = positions(indices, len(self))
         lengths = self.lengths[indices]
         offsets = offsets_from_lengths(lengths)
         steps = np.arange(offsets[-1]) + np.repeat(self.offsets[indices] - offsets[:-1], lengths)
@@ -239,9 +269,31 @@ class Ragged:
         return f"Ragged({len(self)} sequences, {span}, step shape {self.values.shape[1:]}, {self.values.dtype})"
 
 
+def positions(indices: Sequence[int] | np.ndarray, count: int) -> np.ndarray:
+    """``indices`` into ``count`` sequences, as ``(K,)`` int64 from 0: negative ones and ``(count,)`` booleans resolved.
+
+    Raises:
+        IndexError: an index outside, of another type, or booleans of another number.
+    """
+    given = np.asarray(indices)
+    if given.dtype == np.bool_:
+        if given.shape != (count,):
+            raise IndexError(f"a boolean index needs shape ({count},); given {given.shape}")
+        return np.flatnonzero(given)
+    if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+        raise IndexError(f"indices are (K,) integers or ({count},) booleans; given {given.shape} of {given.dtype}")
+    given = given.astype(np.int64)
+    if given.size and (given.min() < -count or given.max() >= count):
+        raise IndexError(f"indices between {given.min()} and {given.max()} of {count} sequences")
+    return np.where(given < 0, given + count, given)
+
+
 def offsets_from_lengths(lengths: Sequence[int] | np.ndarray) -> np.ndarray:
     """``(B + 1,)`` int64 offsets for ``(B,)`` lengths."""
-    lengths = np.asarray(lengths, dtype=np.int64).reshape(-1)
+    lengths = np.asarray(lengths)
+    if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in "iu"):
+        raise ArgumentError(f"lengths are (sequences,) integers; given shape {lengths.shape}, dtype {lengths.dtype}.")
+    lengths = lengths.astype(np.int64, copy=False)
     if (lengths < 0).any():
         raise ArgumentError(f"a length is never negative; given {int(lengths.min())}.")
     offsets = np.zeros(len(lengths) + 1, np.int64)
@@ -255,6 +307,12 @@ def concatenate(parts: Sequence[Ragged]) -> Ragged:
         raise ArgumentError("concatenate needs at least one Ragged.")
     if len(parts) == 1:
         return parts[0]
+    for i, part in enumerate(parts):
+        if part.values.shape[1:] != parts[0].values.shape[1:]:
+            raise ArgumentError(
+                f"part {i} has steps of shape {part.values.shape[1:]}, part 0 {parts[0].values.shape[1:]}; "
+                "every part needs the same features."
+            )
     return Ragged(
         np.concatenate([part.values for part in parts]),
         offsets_from_lengths(np.concatenate([part.lengths for part in parts])),
