@@ -66,7 +66,7 @@ class Examples:
         starts, lengths: ``(E,)`` int64; example ``e`` is rows ``starts[e]:starts[e] + lengths[e]``.
         per: where the targets are: one an example, one a step, or on the ``horizon`` steps after the example.
         targets: ``(E, ...)``, or flat ``(N, ...)``; float32 numbers or int32 classes; None to predict only.
-        weights: float32 of the shape ``(E,)`` or ``(N,)`` (horizon: ``(N, K)``), 0 where the target is missing.
+        weights: float32 of the shape ``(E,)`` or ``(N,)``, 0 where a target is missing.
         known_numbers, known_codes: the columns whose values in the horizon may be used.
     """
 
@@ -261,14 +261,14 @@ class Preparation:
         if data.target is None:
             raise DataError(f"the target column {listed(self.schema.target)} is not in {data.source}.")
         window, horizon = self.forecast.window, self.forecast.horizon
-        observed = np.isfinite(data.target.values)
+        observed = np.isfinite(data.target.values).all(1)
         counts = np.maximum(data.lengths - window - horizon + 1, 0)
         starts = np.concatenate(
             [first + np.arange(n) for first, n in zip(data.offsets[:-1], counts, strict=True)]
             or [np.zeros(0, np.int64)]
         )
         # A window whose whole horizon is missing teaches and tests nothing.
-        seen = np.concatenate([[0], np.cumsum(observed.any(1))])
+        seen = np.concatenate([[0], np.cumsum(observed)])
         starts = starts[seen[starts + window + horizon] > seen[starts + window]]
         if not len(starts):
             raise DataError(
@@ -283,7 +283,7 @@ class Preparation:
             starts=starts,
             lengths=np.full(len(starts), window),
             per="horizon",
-            targets=np.where(observed, scaled, np.float32(0)),
+            targets=np.where(observed[:, None], scaled, np.float32(0)),
             weights=observed.astype(np.float32),
             horizon=horizon,
             known_numbers=known[0],
