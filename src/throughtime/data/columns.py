@@ -1,0 +1,249 @@
+"""Arrow columns as numbers, categories and time stamps in NumPy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ..errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Kind = Literal["number", "category", "date", "missing", "other"]
+
+
+def kind(type: pa.DataType) -> Kind:
+    """What a column of this Arrow type is read as; booleans are the numbers 0 and 1."""
+    from pyarrow import types
+
+    if types.is_null(type):
+        return "missing"
+    if types.is_integer(type) or types.is_floating(type) or types.is_boolean(type) or types.is_decimal(type):
+        return "number"
+    if types.is_dictionary(type):
+        return "category" if kind(type.value_type) in ("number", "category") else kind(type.value_type)
+    if is_text(type):
+        return "category"
+    if types.is_temporal(type):
+        return "date"
+    return "other"
+
+
+def is_text(type: pa.DataType) -> bool:
+    from pyarrow import types
+
+    return types.is_string(type) or types.is_large_string(type) or types.is_string_view(type)
+
+
+def is_narrow(type: pa.DataType) -> bool:
+    """Whether float32 holds every value of this type exactly."""
+    from pyarrow import types
+
+    return (
+        types.is_null(type)
+        or types.is_boolean(type)
+        or (types.is_integer(type) and type.bit_width <= 16)
+        or (types.is_floating(type) and type.bit_width <= 32)
+    )
+
+
+def refuse_other(name: str, type: pa.DataType) -> None:
+    """Raises DataError for nested and binary columns."""
+    if kind(type) == "other":
+        hint = "save the table as UTF-8 text" if "binary" in str(type) else "spread it over columns of single values"
+        raise DataError(
+            f"column {name!r} holds {type} values, which cannot be read as numbers or categories; {hint}, or leave "
+            "it out with features=."
+        )
+
+
+def missing(column: pa.ChunkedArray) -> np.ndarray:
+    """``(N,)`` booleans: null or NaN."""
+    import pyarrow.compute as pc
+
+    return pc.is_null(column, nan_is_null=True).to_numpy()
+
+
+def numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """``(N,)`` float32 where that is exact, else float64; NaN where missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    type = column.type
+    wanted = np.float32 if is_narrow(type) else np.float64
+    if pa.types.is_null(type):
+        return np.full(len(column), np.nan, wanted)
+    if pa.types.is_boolean(type):
+        column = pc.cast(column, pa.uint8())
+    elif pa.types.is_decimal(type):
+        column = pc.cast(column, pa.float64())
+    return column.to_numpy().astype(wanted, copy=False)
+
+
+def categories(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[Any, ...]]:
+    """``(N,)`` int32 codes, -1 where missing, and the sorted levels that occur, as Python values."""
+    index, values = _encoded(column)
+    present = np.zeros(len(values) + 1, bool)
+    present[index] = True  # -1, a missing value, falls on the last place
+    known = [None if value is None or value != value else value for value in values]
+    levels = tuple(sorted({value for value, seen in zip(known, present, strict=False) if seen and value is not None}))
+    code = {level: number for number, level in enumerate(levels)}
+    recode = np.array([*(code.get(value, -1) for value in known), -1], np.int32)
+    return recode[index], levels
+
+
+def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, list[Any]]:
+    """Indices, -1 where missing, into a list of values."""
+    import pyarrow as pa
+
+    if pa.types.is_null(column.type):
+        return np.full(len(column), -1, np.int32), []
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    array = column.unify_dictionaries().combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # what combine_chunks gives back for no chunks at all
+        return np.empty(0, np.int32), []
+    index = array.indices
+    return index.cast(pa.int32()).fill_null(-1).to_numpy(), array.dictionary.to_pylist()
+
+
+def as_text(levels: tuple[Any, ...]) -> tuple[str, ...]:
+    """Levels of a category that is text, where a table holds only numbers there: 1.0 came from "1"."""
+    return tuple(str(int(one)) if isinstance(one, float) and one.is_integer() else str(one) for one in levels)
+
+
+def groups(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """``(N,)`` int32 group numbers in the order of first appearance, and the ``(B,)`` value of each group."""
+    import pyarrow as pa
+
+    column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    array = column.unify_dictionaries().combine_chunks()
+    values = array.dictionary
+    index = array.indices.cast(pa.int32())
+    # A dictionary that came with the table is in any order, may repeat a value, and may hold ones that never occur.
+    again = values.dictionary_encode()
+    if len(again.dictionary) < len(values):
+        index, values = again.indices.take(index), again.dictionary
+    seen = index.dictionary_encode()
+    return seen.indices.to_numpy(), values.take(seen.dictionary).to_numpy(zero_copy_only=False)
+
+
+# -- time --------------------------------------------------------------------------------------------------------
+
+DAYS = ("%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%b %d, %Y", "%d %b %Y", "%d-%b-%Y")
+HOURS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+MONTHS = ("%Y-%m", "%Y/%m", "%b %Y", "%m/%Y")
+FORMATS = (*(day + hour for day in ("%Y-%m-%d", *DAYS) for hour in HOURS), *MONTHS)
+
+
+def times(name: str, column: pa.ChunkedArray) -> np.ndarray:
+    """``(N,)`` datetime64[ns] (UTC where the column has a time zone), int64 or float64.
+
+    Raises:
+        DataError: missing stamps; text that is no date, or a date that can be read in two ways.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import types
+
+    gaps = missing(column)
+    if gaps.any():
+        raise DataError(
+            f"time column {name!r} is missing in {int(gaps.sum())} of {len(gaps)} rows, first in row "
+            f"{int(gaps.argmax()) + 1}; fill them in or drop these rows."
+        )
+    if types.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
+    if is_text(column.type):
+        column = _from_text(name, column)
+    type = column.type
+    if types.is_integer(type) or types.is_time(type) or types.is_duration(type):
+        if not types.is_integer(type):
+            column = pc.cast(column, pa.int32() if types.is_time32(type) else pa.int64())
+        return pc.cast(column, pa.int64()).to_numpy()
+    if types.is_floating(type) or types.is_decimal(type):
+        return pc.cast(column, pa.float64()).to_numpy()
+    if types.is_timestamp(type) or types.is_date(type):
+        try:
+            column = pc.cast(column, pa.timestamp("ns", tz=getattr(type, "tz", None)))
+        except pa.ArrowInvalid as error:
+            raise DataError(f"time column {name!r} holds dates outside of the years 1678 to 2261.") from error
+        return pc.cast(column, pa.int64()).to_numpy().view("datetime64[ns]")
+    raise DataError(f"time column {name!r} holds {type} values; a time is a number or a date.")
+
+
+def _from_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array = column.dictionary_encode().unify_dictionaries().combine_chunks()
+    texts = pc.utf8_trim_whitespace(array.dictionary)
+    for type in (pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.int64(), pa.float64()):
+        try:
+            return pa.chunked_array([pc.cast(texts, type).take(array.indices)])
+        except pa.ArrowInvalid:
+            continue  # the next type; there is no question "does it parse" to ask beforehand
+    found: dict[str, pa.Array] = {}
+    for format in FORMATS:
+        read = pc.strptime(texts, format=format, unit="s", error_is_null=True)
+        if read.null_count == 0 and not any(read.equals(other) for other in found.values()):
+            found[format] = read
+    if len(found) > 1:
+        raise DataError(
+            f"time column {name!r} can be read in {len(found)} ways ({', '.join(found)}), for example "
+            f"{texts[0].as_py()!r}; write it as 2024-12-31."
+        )
+    if not found:
+        values = texts.to_pylist()
+        reads = (pc.strptime(texts, format=format, unit="s", error_is_null=True) for format in FORMATS)
+        tried = min(reads, key=lambda read: read.null_count)  # the format that most rows have shows the odd one out
+        bad = int(np.argmax(missing(pa.chunked_array([tried]))))
+        row = int(np.argmax(array.indices.to_numpy() == bad)) + 1
+        raise DataError(
+            f"time column {name!r} holds {values[bad]!r} in row {row}, which is neither a number nor a date; write "
+            "dates as 2024-12-31 or 2024-12-31T23:59:00."
+        )
+    ((_, read),) = found.items()
+    return pa.chunked_array([read.take(array.indices)])
+
+
+def uneven(time: np.ndarray, offsets: np.ndarray) -> str:
+    """In words, how the time steps differ in size; empty where they are all equal, or all a month, quarter or year."""
+    steps = _steps(time, offsets)
+    if not len(steps):
+        return ""
+    dates = time.dtype.kind == "M"
+    middle = np.sort(steps)[len(steps) // 2]  # a step that occurs; np.median may lie between two
+    if dates and np.timedelta64(28, "D") <= middle <= np.timedelta64(366, "D"):
+        months = time.astype("datetime64[M]")
+        day = (time - months.astype(time.dtype)).astype("timedelta64[D]").astype(int)
+        last = ((months + 1).astype(time.dtype) - time).astype("timedelta64[D]").astype(int)
+        jumps = _steps(months, offsets)
+        if (jumps == jumps[0]).all() and (np.ptp(day) == 0 or np.ptp(last) == 0):
+            return ""
+    tolerance = abs(middle) * 1e-6 if time.dtype.kind == "f" else middle * 0
+    odd = int((np.abs(steps - middle) > tolerance).sum())
+    if not odd:
+        return ""
+    gaps = int((steps > middle * 1.5).sum())
+    show = _span if dates else "{:g}".format
+    return (
+        f"The time steps are not all equal: the median is {show(middle)}, {odd} of {len(steps)} differ from it, "
+        f"{gaps} of them gaps (the largest {show(steps.max())}); a forecast counts rows, not time."
+    )
+
+
+def _steps(time: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    inside = np.ones(max(len(time) - 1, 0), bool)
+    inside[offsets[1:-1] - 1] = False
+    return np.diff(time)[inside]
+
+
+def _span(step: np.timedelta64) -> str:
+    seconds = float(step / np.timedelta64(1, "s"))
+    for size, word in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds >= size:
+            return f"{seconds / size:g} {word}{'' if seconds == size else 's'}"
+    return f"{seconds:g} seconds"

@@ -1,0 +1,331 @@
+"""Files and frames as named Arrow columns, read one at a time so that a table never lies in memory twice."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ArgumentError, BackendError, DataError, listed, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TEXT, PARQUET, ARROW, TS = "text", "Parquet", "Arrow", ".ts"
+KINDS = {
+    **dict.fromkeys((".csv", ".tsv", ".txt", ".tab"), TEXT),
+    **dict.fromkeys((".parquet", ".pq"), PARQUET),
+    **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), ARROW),
+    ".ts": TS,
+}
+PACKED = (".gz", ".bz2", ".zst", ".lz4")
+ACCEPTED = "CSV (.csv, .tsv, .txt, also .gz), Parquet, Arrow (.arrow, .feather, .ipc) and .ts"
+SIGNATURES = (
+    (b"PAR1", PARQUET),
+    (b"ARROW1", ARROW),
+    (b"\xff\xff\xff\xff", ARROW),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a zip or Excel file (save an Excel sheet as CSV)"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel file (save the sheet as CSV)"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x93NUMPY", "a NumPy file (use SequenceData.from_arrays)"),
+    (b"\x1f\x8b", "a gzip file (its name must end in .csv.gz)"),
+    (b"FEA1", "a Feather file of version 1 (write it again as version 2)"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"\xff\xfe", "UTF-16 text (save it as UTF-8)"),
+    (b"\xfe\xff", "UTF-16 text (save it as UTF-8)"),
+)
+# Arrow's own list, and what else stands for "missing" in public tables. A lone "-" or "none" is often a category.
+MISSING = [
+    "", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "-nan", "-NaN", "null", "NULL", "Null", "None", "?", "<NA>", "NaT",
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN",
+]  # fmt: skip
+
+
+class Table:
+    """Named columns; ``take`` hands each out once and keeps no hold on it."""
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        names: Sequence[str],
+        rows: int,
+        read: Callable[[str], pa.ChunkedArray],
+        types: Mapping[str, pa.DataType] | None = None,
+        hidden: Sequence[str] = (),
+        roles: Mapping[str, str] | None = None,
+    ) -> None:
+        doubled = sorted(name for name, count in Counter(names).items() if count > 1)
+        if doubled:
+            raise DataError(f"{source} has more than one column named {listed(doubled)}; rename them.")
+        if not names:
+            raise DataError(f"{source} has no columns.")
+        if rows == 0:
+            raise DataError(f"{source} is empty: it has columns ({listed(names)}) and no rows.")
+        self.source = source
+        self.names = tuple(names)
+        self.hidden = tuple(hidden)  # may be named, but is no feature by default: the index of a pandas frame
+        self.roles = dict(roles or {})  # what the format itself says columns are for: argument -> column
+        self.rows = rows
+        self._read = read
+        self._types = dict(types or {})
+        self._held: dict[str, pa.ChunkedArray] = {}
+
+    def type(self, name: str) -> pa.DataType:
+        if name not in self._types:
+            self._held[name] = self._read(name)
+            self._types[name] = self._held[name].type
+        return self._types[name]
+
+    def take(self, name: str) -> pa.ChunkedArray:
+        return self._held.pop(name) if name in self._held else self._read(name)
+
+    def require(self, argument: str, name: str) -> None:
+        """Raises DataError unless there is such a column."""
+        if name not in self.names and name not in self.hidden:
+            hint = ""
+            if all(re.fullmatch(r"[-+.\deE]*", column) for column in self.names):
+                hint = " The first row seems to hold data; add a row of column names above it."
+            raise DataError(
+                f"{argument}={name!r} is not a column of {self.source}, which has {listed(self.names, 30)}."
+                f"{nearest(name, (*self.names, *self.hidden))}{hint}"
+            )
+
+
+def open_table(source: Any) -> Table:
+    """The columns of a file or of a frame in memory.
+
+    Raises:
+        ArgumentError: neither a path nor a frame.
+        DataError: no such file, or not of the kind that its name says, or damaged.
+    """
+    if isinstance(source, str | Path):
+        return _file(Path(source).expanduser())
+    return _frame(source)
+
+
+# -- frames ------------------------------------------------------------------------------------------------------
+
+
+def _frame(frame: Any) -> Table:
+    import narwhals as nw
+    import pyarrow as pa
+
+    if isinstance(frame, pa.RecordBatch):
+        frame = pa.Table.from_batches([frame])
+    if isinstance(frame, pa.Table):
+        columns = {name: frame.column(i) for i, name in enumerate(frame.column_names)}
+        return Table(source="pyarrow Table", names=frame.column_names, rows=frame.num_rows, read=columns.__getitem__)
+    try:
+        made = nw.from_native(frame)
+    except TypeError as error:
+        raise ArgumentError(
+            f"read_table takes a path, or a pandas, polars or pyarrow frame; given {type(frame).__name__}."
+        ) from error
+    except nw.exceptions.DuplicateError as error:
+        raise DataError("the frame has more than one column of the same name; rename them.") from error
+    if isinstance(made, nw.LazyFrame):
+        made = made.collect()
+    series = {str(one.name): one for one in made.iter_columns()}
+    names = [str(one.name) for one in made.iter_columns()]
+    hidden = []
+    if made.implementation.is_pandas():
+        index = made.to_native().index
+        for level, name in enumerate(index.names):
+            if name is not None and str(name) not in series:
+                hidden.append(str(name))
+                values = index.get_level_values(level).to_series(name=name)
+                series[str(name)] = nw.from_native(values, series_only=True)
+
+    def read(name: str) -> pa.ChunkedArray:
+        try:
+            array = series[name].to_arrow()
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+            raise DataError(f"column {name!r} mixes values of different kinds: {_line(error)}.") from error
+        return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+
+    return Table(
+        source=f"{made.implementation.value} DataFrame", names=names, rows=made.shape[0], read=read, hidden=hidden
+    )
+
+
+# -- files -------------------------------------------------------------------------------------------------------
+
+
+def _file(path: Path) -> Table:
+    name = path.name
+    if path.is_dir():
+        inside = [file.name for file in sorted(path.iterdir()) if _kind(file) is not None]
+        raise DataError(f"{path} is a directory; give one file{f', such as {listed(inside, 5)}' if inside else ''}.")
+    if not path.exists():
+        near = nearest(name, [file.name for file in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        raise DataError(f"there is no file {path}.{near}")
+    with path.open("rb") as opened:
+        head = opened.read(64)
+    found = next((kind for signature, kind in SIGNATURES if head.startswith(signature)), None)
+    kind = _kind(path)
+    packed = path.suffix.lower() in PACKED
+    if not head:
+        raise DataError(f"{name} is empty: the file has no bytes.")
+    if kind is None:
+        kind = found if found in (PARQUET, ARROW) else None
+        if found is None and b"\0" not in head:
+            kind = TEXT
+        if kind is None:
+            what = found or f"a file that starts with the bytes {head[:8]!r}"
+            raise DataError(f"{name} is {what}; read_table reads {ACCEPTED}.")
+    elif not packed and found != kind and (found is not None or kind in (PARQUET, ARROW) or b"\0" in head):
+        what = f"{found} data" if found in (PARQUET, ARROW) else found or f"a file that starts with {head[:16]!r}"
+        raise DataError(f"{name} is not a {kind} file as its name says, it is {what}; rename it or save it again.")
+    return {TEXT: _text, PARQUET: _parquet, ARROW: _arrow, TS: _ts}[kind](path)
+
+
+def _kind(path: Path) -> str | None:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in PACKED:
+        return TEXT if suffixes[:-1] and KINDS.get(suffixes[-2]) == TEXT else None
+    return KINDS.get(suffixes[-1]) if suffixes else None
+
+
+def _line(error: Exception) -> str:
+    """The first line of a library's message."""
+    return str(error).strip().partition("\n")[0].rstrip(".")
+
+
+def _parquet(path: Path) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path.name} is a damaged Parquet file: {_line(error)}.") from error
+
+    def read(name: str) -> pa.ChunkedArray:
+        try:
+            return file.read(columns=[name]).column(name)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"column {name!r} of {path.name} cannot be read: {_line(error)}.") from error
+
+    fields = [field for field in file.schema_arrow if not field.name.startswith("__index_level_")]
+    return Table(
+        source=path.name,
+        names=[field.name for field in fields],
+        rows=file.metadata.num_rows,
+        read=read,
+        types={field.name: field.type for field in fields},
+    )
+
+
+def _arrow(path: Path) -> Table:
+    import pyarrow as pa
+
+    try:
+        mapped = pa.memory_map(str(path))
+        is_file = mapped.read(6) == b"ARROW1"
+        mapped.seek(0)
+        reader = pa.ipc.open_file(mapped) if is_file else pa.ipc.open_stream(mapped)
+        table = reader.read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path.name} is a damaged Arrow file: {_line(error)}.") from error
+    return _held(path.name, table)
+
+
+def _held(source: str, table: pa.Table, roles: Mapping[str, str] | None = None) -> Table:
+    names = [name.strip() for name in table.column_names]
+    columns = {name: table.column(i) for i, name in enumerate(names)}
+    types = {name: column.type for name, column in columns.items()}
+    return Table(source=source, names=names, rows=table.num_rows, read=columns.pop, types=types, roles=roles)
+
+
+def _text(path: Path) -> Table:
+    """Delimited text. The delimiter is the one most often seen in the header; decimal commas go with semicolons."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    try:
+        with pa.input_stream(str(path)) as stream:
+            sample = stream.read(1 << 16)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{path.name} cannot be unpacked: {_line(error)}.") from error
+    lines = sample.decode("utf-8", errors="replace").lstrip("\ufeff").splitlines()
+    header = re.sub(r'"[^"]*"', "", next((line for line in lines if line.strip()), ""))
+    if not header.strip() and '"' not in sample.decode("utf-8", errors="replace"):
+        raise DataError(f"{path.name} is empty: there is no row of column names.")
+    delimiter = max(",\t;|", key=header.count)
+    decimal = "."
+    if delimiter != ",":
+        cell = rf"(?:^|{re.escape(delimiter)})\s*-?\d+%s\d+\s*(?={re.escape(delimiter)}|$)"
+        commas, points = (sum(bool(re.search(cell % mark, line)) for line in lines[1:]) for mark in (",", r"\."))
+        decimal = "," if commas > points else "."
+    parse: dict[str, Any] = {
+        "delimiter": delimiter,
+        "newlines_in_values": b'"' in sample,
+        # An empty line in a table of one column is a missing value; in others it is nothing.
+        "ignore_empty_lines": delimiter in header,
+    }
+    convert = csv.ConvertOptions(null_values=MISSING, strings_can_be_null=True, decimal_point=decimal)
+    try:
+        table = csv.read_csv(path, parse_options=csv.ParseOptions(**parse), convert_options=convert)
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise DataError(f"{path.name}: {_bad_row(path, parse) or _line(error)}.") from error
+    return _held(path.name, table)
+
+
+def _bad_row(path: Path, parse: dict[str, Any]) -> str:
+    """Where the text is malformed: read once more on one thread, which alone counts the rows."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    bad: list[Any] = []
+
+    def note(row: Any) -> str:
+        bad.append(row)
+        return "error"
+
+    with contextlib.suppress(pa.ArrowInvalid, UnicodeDecodeError):  # the caller raises; the row is wanted here
+        csv.read_csv(
+            path,
+            read_options=csv.ReadOptions(use_threads=False),
+            parse_options=csv.ParseOptions(**parse, invalid_row_handler=note),
+        )
+    if not bad:
+        return ""
+    row = bad[0]
+    return (
+        f"line {row.number} (empty lines not counted) has {row.actual_columns} values, the lines above it "
+        f"{row.expected_columns}: {row.text[:60]!r}"
+    )
+
+
+def _ts(path: Path) -> Table:
+    """aeon's ``.ts``: columns "sequence", "x0", "x1", ... and "target", one row a time step."""
+    import pyarrow as pa
+
+    try:
+        from aeon.datasets import load_from_ts_file
+    except ImportError as error:
+        raise BackendError("reading .ts files needs aeon: pip install throughtime[ts]") from error
+    try:
+        series, labels = load_from_ts_file(str(path))
+    except (ValueError, IndexError, KeyError, TypeError, OSError) as error:
+        raise DataError(f"{path.name} is not a .ts file that aeon can read: {_line(error)}.") from error
+    lengths = np.array([one.shape[1] for one in series])
+    owner = np.repeat(np.arange(len(series)), lengths)
+    columns: dict[str, Any] = {"sequence": owner}
+    for c in range(series[0].shape[0]):
+        columns[f"x{c}"] = np.concatenate([one[c] for one in series])
+    if len(labels):
+        classes = labels.dtype.kind in "UO"
+        columns["target"] = pa.array(labels).dictionary_encode().take(pa.array(owner)) if classes else labels[owner]
+    roles: dict[str, str] = {role: role for role in ("sequence", "target") if role in columns}
+    return _held(path.name, pa.table(columns), roles)
