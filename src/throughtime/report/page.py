@@ -1,0 +1,68 @@
+"""The report of a run: one HTML file that needs nothing else, from the evidence that the run has kept.
+
+Each section has a function in `sections.py` that turns its part of the evidence into words, tables and charts, and a
+block in `template.html` that sets them. A section whose evidence is absent is None and is left out. The template
+decides where things stand; nothing is computed there.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError
+from . import numbers, sections
+
+Evidence = Mapping[str, Any]
+_HERE = Path(__file__).parent
+_TASKS = {"classify": "classification", "regress": "regression", "tag": "tagging", "forecast": "forecasting"}
+_SECTIONS = ("scores", "forecasts", "confusion", "regression", "curves", "data", "settings")
+
+
+def render(evidence: Evidence) -> str:
+    """The report as one HTML document.
+
+    Args:
+        evidence: what a run has kept, as read from JSON. Any section may be absent. Text is escaped.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["drawn"] = Markup  # for SVG from charts.py alone
+    versions = evidence.get("versions") or {}
+    return environment.get_template("template.html").render(
+        title=str(evidence.get("title") or "Untitled run"),
+        task=_TASKS.get(evidence.get("task", ""), evidence.get("task", "")),
+        created=numbers.moment(evidence["created"]) if evidence.get("created") else "",
+        seconds=numbers.duration(evidence["seconds"]) if numbers.finite(evidence.get("seconds")) else "",
+        verdict=sections.verdict(evidence),
+        headline=sections.headline(evidence),
+        notes=[str(note) for note in evidence.get("notes") or []],
+        versions=[(str(name), str(version)) for name, version in versions.items()],
+        style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
+        **{name: getattr(sections, name)(evidence) for name in _SECTIONS},
+    )
+
+
+def write(evidence: Evidence, path: str | os.PathLike[str]) -> Path:
+    """Writes the report to ``path``, whole or not at all, and returns the path.
+
+    Raises:
+        RunError: the folder of ``path`` does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise RunError(f"The report cannot be written to {str(path)!r}: there is no folder {str(path.parent)!r}.")
+    page = render(evidence)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+    return path

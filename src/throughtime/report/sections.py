@@ -1,0 +1,316 @@
+"""The sections of a report: the evidence of each in, its words, tables and charts out, or None where there is none.
+
+Numbers become text here and nowhere else, so that a picture and the table beside it cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import charts, numbers
+from .drawing import words
+
+Evidence = Mapping[str, Any]
+_VERDICTS = {True: ("yes", "Better than the baseline"), False: ("no", "No better than the baseline")}
+_FOLDED = 12  # rows of a table that are shown unasked
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as they are printed. The first column names the row; ``text`` columns are set left, the others right."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[str]]
+    text: tuple[int, ...] = (0,)
+    strong: tuple[int, ...] = ()
+    note: str = ""
+
+    @property
+    def folded(self) -> bool:
+        """Whether it is long enough to be closed until asked for."""
+        return len(self.rows) > _FOLDED
+
+
+def verdict(evidence: Evidence) -> dict[str, str] | None:
+    given = evidence.get("verdict")
+    if not given:
+        return None
+    sign, label = _VERDICTS.get(given.get("beats"), ("open", "Undecided"))
+    return {"sign": sign, "label": label, "text": str(given.get("text", ""))}
+
+
+def headline(evidence: Evidence) -> dict[str, str] | None:
+    """The primary score of the best network beside that of the best baseline."""
+    given = evidence.get("scores") or {}
+    metric = str(given.get("primary"))
+    best: dict[bool, tuple[float, str]] = {}
+    for row in given.get("rows") or []:
+        value, network = row.get("values", {}).get(metric), bool(row.get("network"))
+        if not numbers.finite(value):
+            continue
+        better = network not in best or (value > best[network][0]) == bool(given.get("higher_is_better", True))
+        if better:
+            best[network] = (value, str(row["name"]))
+    if True not in best:
+        return None
+    shown = numbers.scores(metric, [value for value, _ in best.values()])
+    text = dict(zip(best, shown, strict=True))
+    return {
+        "value": text[True], "name": best[True][1], "metric": numbers.metric(metric),
+        "unit": str(given.get("unit") or "") if metric in numbers.IN_TARGET_UNITS else "",
+        "part": str(given.get("part") or ""),
+        "baseline": text.get(False, ""), "baseline_name": best[False][1] if False in best else "",
+    }  # fmt: skip
+
+
+def scores(evidence: Evidence) -> dict[str, Any] | None:
+    given = evidence.get("scores")
+    if not given or not given.get("rows"):
+        return None
+    rows = given["rows"]
+    metrics = list(dict.fromkeys(metric for row in rows for metric in row.get("values", {})))
+    metrics.sort(key=lambda metric: metric != given["primary"])
+    columns = [numbers.scores(metric, [row.get("values", {}).get(metric) for row in rows]) for metric in metrics]
+    unit, part = str(given.get("unit") or ""), given.get("part") or "held-out"
+    table = Table(
+        f"Scores on the {part} part",
+        ("", *(_with_unit(metric, unit) for metric in metrics)),
+        [[str(row["name"]), *cells] for row, *cells in zip(rows, *columns, strict=True)],
+        strong=tuple(index for index, row in enumerate(rows) if row.get("network")),
+    )
+    skill = Table(
+        "Skill",
+        ("against", "skill"),
+        [[str(row["against"]), numbers.of_one(row["value"])] for row in given.get("skill") or []],
+        note="1 is perfect, 0 is no better than the baseline, below 0 is worse.",
+    )
+    return {"part": part, "chart": charts.scores(given), "table": table, "skill": skill}
+
+
+def _with_unit(metric: str, unit: str) -> str:
+    return (
+        f"{numbers.metric(metric)} ({unit})" if unit and metric in numbers.IN_TARGET_UNITS else numbers.metric(metric)
+    )
+
+
+def forecasts(evidence: Evidence) -> dict[str, Any] | None:
+    given = evidence.get("forecasts") or {}
+    drawn = [
+        charts.forecast(example, name=f"forecast-{index}") for index, example in enumerate(given.get("examples") or [])
+    ]
+    by_step = charts.error_by_horizon(given["by_step"]) if given.get("by_step") else None
+    shown = [chart for chart in drawn if chart]
+    if not shown and not by_step:
+        return None
+    return {
+        "target": str(given.get("target") or ""),
+        "unit": str(given.get("unit") or ""),
+        "charts": shown,
+        "by_step": by_step,
+        "steps": _some_steps(given["by_step"], str(given.get("unit") or "")) if by_step else None,
+    }
+
+
+def _some_steps(by_step: Evidence, unit: str) -> Table:
+    """The error of every line at a handful of steps, first and last among them."""
+    metric, steps = by_step.get("metric") or "error", by_step["step"]
+    lines = [line for line in by_step["lines"] if len(line["values"]) == len(steps)]
+    picked = sorted({round(place) for place in np.linspace(0, len(steps) - 1, 6)})
+    columns = [numbers.scores(metric, [line["values"][place] for place in picked]) for line in lines]
+    rows = [[numbers.count(steps[place]), *cells] for place, *cells in zip(picked, *columns, strict=True)]
+    heads = ("step", *(words(line["name"], 24) for line in lines))
+    return Table(_capital(_with_unit(metric, unit)), heads, rows, text=())
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def confusion(evidence: Evidence) -> dict[str, Any] | None:
+    given, classes = evidence.get("confusion"), evidence.get("per_class") or []
+    chart = pairs = None
+    if given and given.get("labels"):
+        chart = charts.confusion(given)
+        pairs = _most_confused(given)
+    rows = [
+        [str(row["label"]), *(numbers.of_one(row.get(name)) for name in ("precision", "recall", "f1")),
+         numbers.number(row.get("support"))]
+        for row in classes
+    ]  # fmt: skip
+    per_class = Table("Scores by class", ("class", "precision", "recall", "F1", "support"), rows) if rows else None
+    if not (chart or pairs or per_class):
+        return None
+    return {
+        "chart": chart,
+        "pairs": pairs,
+        "per_class": per_class,
+        "classes": len((given or {}).get("labels") or classes),
+    }
+
+
+def _most_confused(confusion: Evidence) -> Table | None:
+    labels = [str(label) for label in confusion["labels"]]
+    found = [
+        (count, truth, prediction, count / (sum(row) or 1))
+        for truth, row in enumerate(confusion["counts"])
+        for prediction, count in enumerate(row)
+        if count and truth != prediction
+    ]
+    found.sort(key=lambda pair: (-pair[0], -pair[3]))
+    rows = [
+        [labels[truth], labels[guess], numbers.number(count), numbers.share(part)]
+        for count, truth, guess, part in found
+    ]
+    shown = rows[:8] if len(labels) <= charts.MOST_CLASSES else rows[:_FOLDED]
+    columns = ("truth", "predicted as", "times", "of that truth")
+    return Table("Most confused pairs", columns, shown, text=(0, 1)) if rows else None
+
+
+def regression(evidence: Evidence) -> dict[str, Any] | None:
+    given = evidence.get("regression")
+    chart = charts.truth_against_prediction(given) if given else None
+    if not given or not chart:
+        return None
+    pairs = zip(given["truth"], given["prediction"], strict=True)
+    errors = sorted(abs(p - t) for t, p in pairs if numbers.finite(t) and numbers.finite(p))
+    measures = {
+        "half are within": errors[math.ceil(0.5 * len(errors)) - 1],
+        "nine of ten are within": errors[math.ceil(0.9 * len(errors)) - 1],
+        "the worst is off by": errors[-1],
+    }
+    rows = list(zip(measures, numbers.scores("error", list(measures.values())), strict=True))
+    unit = str(given.get("unit") or "")
+    columns = ("of the predictions", f"error ({unit})" if unit else "error")
+    return {"chart": chart, "unit": unit, "errors": Table("How far off", columns, rows)}
+
+
+def curves(evidence: Evidence) -> dict[str, Any] | None:
+    given = evidence.get("curves")
+    drawn = charts.learning_curves(given) if given and given.get("epoch") else []
+    if not given or not drawn:
+        return None
+    epochs = numbers.counted(len(given["epoch"]), "epoch")
+    best = given.get("best_epoch")
+    kept = f"The weights of epoch {numbers.number(best)} were kept." if numbers.finite(best) else ""
+    return {"charts": drawn, "epochs": epochs, "kept": kept, "table": _some_epochs(given)}
+
+
+def _some_epochs(curves: Evidence) -> Table:
+    epochs, metric = list(curves["epoch"]), curves.get("score_name") or "score"
+    given = {"loss": ("loss", "training loss"), "validation_loss": ("loss", "validation loss")}
+    given["validation_score"] = (metric, numbers.metric(metric))
+    given = {column: named for column, named in given.items() if len(curves.get(column) or []) == len(epochs)}
+    places = {0: "first", len(epochs) - 1: "last"}
+    if curves.get("best_epoch") in epochs:
+        places[epochs.index(curves["best_epoch"])] = "kept"
+    columns = [
+        numbers.scores(metric, [curves[column][place] for place in sorted(places)])
+        for column, (metric, _) in given.items()
+    ]
+    rows = [
+        [f"{numbers.number(epochs[place])} ({places[place]})", *cells]
+        for place, *cells in zip(sorted(places), *columns, strict=True)
+    ]
+    kept = tuple(index for index, place in enumerate(sorted(places)) if places[place] == "kept")
+    return Table("In numbers", ("epoch", *(named for _, named in given.values())), rows, strong=kept)
+
+
+def data(evidence: Evidence) -> dict[str, Any] | None:
+    given = evidence.get("data")
+    if not given:
+        return None
+    parts, features, target = given.get("parts") or [], given.get("features") or [], given.get("target")
+    part_rows = [
+        [str(part["name"]), numbers.number(part.get("sequences")), numbers.number(part.get("steps")), _range(part),
+         numbers.count(part.get("median"))]
+        for part in parts
+    ]  # fmt: skip
+    described = [
+        *features,
+        *([] if not target else [{**target, "name": ", ".join(map(str, target["names"])), "target": True}]),
+    ]
+    columns = [
+        [_described(feature, column) for feature in described] for column in ("missing", "mean", "std", "levels")
+    ]
+    feature_rows = [
+        [str(feature["name"]), "target" if feature.get("target") else "input", str(feature.get("kind", "")), *cells]
+        for feature, *cells in zip(described, *columns, strict=True)
+    ]
+    gaps = sum(1 for feature in described if (feature.get("missing") or 0) > 0)
+    same = {part.get(size) for part in parts for size in ("shortest", "longest")}
+    return {
+        "source": str(given.get("source") or ""),
+        "lengths": charts.length_histogram(parts),
+        "one_length": numbers.counted(same.pop(), "step") if parts and len(same) == 1 else "",
+        "parts": Table("Parts", ("part", "sequences", "steps", "lengths", "median"), part_rows) if part_rows else None,
+        "features": Table(
+            "Columns", ("column", "role", "kind", "missing", "mean", "std", "levels"), feature_rows, text=(0, 1, 2)
+        ) if feature_rows else None,
+        "missing": f"{numbers.counted(gaps, 'column has', 'columns have')} missing values." if gaps else "",
+        "padding": _padding(given.get("padding")),
+    }  # fmt: skip
+
+
+def _range(part: Evidence) -> str:
+    ends = [numbers.number(part.get(end)) for end in ("shortest", "longest")]
+    return ends[0] if ends[0] == ends[1] else "\N{EN DASH}".join(ends)
+
+
+def _described(feature: Evidence, column: str) -> str:
+    value = feature.get(column)
+    if column == "levels" and isinstance(value, (list, tuple)):
+        value = len(value) or None
+    if value is None:
+        return ""
+    return numbers.share(value) if column == "missing" else numbers.number(value)
+
+
+def _padding(given: Evidence | None) -> dict[str, Any] | None:
+    if not given:
+        return None
+    bars = [
+        {
+            "name": name,
+            "width": f"{100 * min(max(given[key], 0), 1):.1f}%",
+            "text": numbers.share(given[key]),
+            "key": key,
+        }
+        for key, name in (("bucketed", "in buckets"), ("unbucketed", "without buckets"))
+        if numbers.finite(given.get(key))
+    ]
+    rows = [
+        [numbers.number(bucket.get(column)) for column in ("length", "batch", "sequences")]
+        for bucket in given.get("buckets") or []
+    ]
+    columns = ("up to steps", "batch", "sequences")
+    return (
+        {"bars": bars, "buckets": Table("Buckets", columns, rows, text=()) if rows else None} if bars or rows else None
+    )
+
+
+def settings(evidence: Evidence) -> dict[str, Any] | None:
+    settings, network = evidence.get("settings") or {}, evidence.get("network") or {}
+    layers = [
+        [str(layer["name"]), *(str(layer.get(column, "")) for column in ("class", "output")),
+         numbers.number(layer.get("parameters"))]
+        for layer in network.get("layers") or []
+    ]  # fmt: skip
+    found = {
+        "command": str(evidence.get("command") or ""),
+        "python": str(evidence.get("python") or "").strip("\n"),
+        "values": [(str(name), "none" if value is None else str(value)) for name, value in settings.items()],
+        "layers": Table("Layers", ("layer", "class", "output", "parameters"), layers, text=(0, 1, 2))
+        if layers
+        else None,
+    }
+    if not any(found.values()) and not network:
+        return None
+    cell = str(network.get("cell") or "").upper().replace("RNN", "SimpleRNN")
+    weights = numbers.counted(network["parameters"], "parameter") if network.get("parameters") is not None else ""
+    return {**found, "network": " with ".join(filter(None, (cell, weights)))}
