@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..errors import ArgumentError, DataError, listed, one_of
-from ..ragged import Ragged, offsets_from_lengths
+from ..ragged import Ragged, offsets_from_lengths, positions
 from .seasons import choose_window, find_season
 
 Task = Literal["classify", "regress", "tag", "forecast"]
@@ -59,7 +59,7 @@ class Forecast:
 
     def __post_init__(self) -> None:
         for name, value in (("horizon", self.horizon), ("window", self.window)):
-            if value is not None and value < 1:
+            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
                 raise ArgumentError(f"{name}={value} is not a number of time steps; give at least 1.")
 
 
@@ -140,7 +140,8 @@ class SequenceData:
             inputs: a Ragged or a list of ``(length, F)`` arrays, or a padded ``(B, T, F)`` array with ``mask``
                 ``(B, T)`` or ``lengths`` ``(B,)`` (neither: every sequence is T steps long). F may be left out for one
                 feature. For a forecast without a target, the inputs are the series to forecast.
-            target: one label or number a sequence, ``(B,)`` or ``(B, K)``; or one a step, as inputs are given.
+            target: one label or number a sequence, ``(B,)`` or ``(B, K)``; or one a step, as inputs are given. A label
+                that is None or NaN is missing.
             task: "classify", "regress", "tag" or "forecast"; by default seen from the target.
             names: F feature names, by default "x0", "x1", ...
             horizon, window: for forecasts, in steps.
@@ -154,6 +155,15 @@ class SequenceData:
             >>> len(data), data.schema.task, data.lengths.tolist()
             (2, 'classify', [3, 5])
         """
+        if task is not None:
+            one_of("task", task, TASKS)
+        if (horizon is not None or window is not None) and task not in (None, "forecast"):
+            raise ArgumentError(f"horizon= and window= belong to task='forecast'; given task={task!r}.")
+        if window is not None and horizon is None:
+            raise ArgumentError(f"window={window} belongs to a forecast; give horizon= as well.")
+        if (mask is not None or lengths is not None) and (not isinstance(inputs, np.ndarray) or inputs.dtype == object):
+            kind = type(inputs).__name__
+            raise ArgumentError(f"mask= and lengths= go with one padded array of numbers; the inputs are a {kind}.")
         ragged = _ragged(inputs, mask, lengths)
         values = ragged.values if ragged.values.ndim > 1 else ragged.values[:, None]
         if values.ndim != 2 or values.dtype.kind not in "fiub":
@@ -162,6 +172,8 @@ class SequenceData:
         names = tuple(names) if names is not None else tuple(f"x{i}" for i in range(values.shape[1]))
         if len(names) != values.shape[1]:
             raise DataError(f"{len(names)} names were given for {values.shape[1]} features.")
+        if len(set(names)) != len(names):
+            raise DataError(f"every feature needs a name of its own; given {listed(names)}.")
         if horizon is not None and task is None:
             task = "forecast"
         forecast = None
@@ -234,8 +246,8 @@ class SequenceData:
         usable = self.lengths[self.lengths > horizon]
         if not len(usable):
             raise DataError(
-                f"the longest series of {self.source} has {int(self.lengths.max(initial=0))} steps to train on, not more "
-                f"than the horizon of {horizon}; give longer series or a shorter horizon."
+                f"the longest series of {self.source} has {int(self.lengths.max(initial=0))} steps to train on, not "
+                f"more than the horizon of {horizon}; give longer series or a shorter horizon."
             )
         window = choose_window(horizon=horizon, season=self.season(), steps=int(np.median(usable)))
         return replace(self, forecast=replace(self.forecast, window=window))
@@ -253,7 +265,7 @@ class SequenceData:
 
     def take(self, indices: Sequence[int] | np.ndarray) -> SequenceData:
         """The sequences at ``indices``, in that order."""
-        indices = np.asarray(indices, dtype=np.int64)
+        indices = positions(indices, len(self))
         rows = Ragged(np.arange(self.steps), self.offsets).take(indices)
         return self._rows(rows.values, rows.offsets, indices)
 
@@ -261,6 +273,8 @@ class SequenceData:
         """Steps ``starts[b]`` to ``stops[b]`` (excluded) of every sequence; sequences left empty are dropped."""
         starts, stops = np.asarray(starts), np.asarray(stops)
         kept = np.flatnonzero(stops > starts)
+        if (starts[kept] < 0).any() or (stops > self.lengths)[kept].any():
+            raise ArgumentError("between takes steps from 0 to the length of each sequence; beyond lies its neighbour.")
         first = self.offsets[:-1][kept] + starts[kept]
         lengths = (stops - starts)[kept]
         offsets = offsets_from_lengths(lengths)
@@ -316,12 +330,14 @@ class SequenceData:
         shares = {"validation": validation, "test": test}
         for name, share in shares.items():
             whole = isinstance(share, int | np.integer)
-            if share < 0 or (not whole and share >= 1):
-                raise ArgumentError(f"{name}={share!r} is neither a share from 0 to 1 nor a whole number of at least 0.")
+            if not (share >= 0 and (whole or share < 1)):  # so put that NaN is refused as well
+                raise ArgumentError(f"{name}={share!r} is neither a share from 0 to 1 nor a whole number from 0 on.")
         if by is None:
             by = "time" if self.schema.task == "forecast" or (len(self) == 1 and self._per_step()) else "sequence"
         one_of("by", by, ("sequence", "time"))
         one_of("history", history, ("own", "shared"))
+        if gap is not None and gap < 0:
+            raise ArgumentError(f"gap={gap} is not a number of time steps; give at least 0.")
         if by == "sequence":
             if gap is not None or history != "own":
                 raise ArgumentError("gap= and history= belong to a split by='time'.")
@@ -340,8 +356,8 @@ class SequenceData:
                   for share in (validation, test)]
         if sum(wanted) >= count:
             raise DataError(
-                f"{count} sequence{'s' if count != 1 else ''} cannot be split into training, {wanted[0]} validation and "
-                f"{wanted[1]} test sequences; give more sequences, smaller parts, or by='time'."
+                f"{count} sequence{'s' if count != 1 else ''} cannot be split into training, {wanted[0]} validation "
+                f"and {wanted[1]} test sequences; give more sequences, smaller parts, or by='time'."
             )
         order = np.random.default_rng(seed).permutation(count)
         classes = self.target
@@ -373,7 +389,8 @@ class SequenceData:
                 stops = np.floor(self.lengths * (1 - np.minimum(train_share[0] + train_share[1], 1))).astype(np.int64)
                 chosen = self.between(np.zeros_like(stops), stops).with_window().forecast
                 data = replace(self, forecast=chosen)
-            assert data.forecast is not None and data.forecast.window is not None
+            assert data.forecast is not None
+            assert data.forecast.window is not None
             window = data.forecast.window
         least = window if history == "own" else 0
         if gap is None:
@@ -406,8 +423,8 @@ class SequenceData:
             if share and (room < window + horizon).all():
                 raise DataError(
                     f"the {name} part of a series of {int(lengths.max(initial=0))} steps has "
-                    f"{int(room.max(initial=0))} steps, fewer than window + horizon = {window} + {horizon}; give a longer "
-                    "series, a shorter window or horizon, or larger parts."
+                    f"{int(room.max(initial=0))} steps, fewer than window + horizon = {window} + {horizon}; give a "
+                    "longer series, a shorter window or horizon, or larger parts."
                 )
             parts.append(data.between(np.maximum(start, 0), stop))
         return parts
@@ -426,31 +443,66 @@ def _ragged(inputs: Any, mask: np.ndarray | None, lengths: Any) -> Ragged:
 
 
 def _target(target: Any, inputs: Ragged, mask: np.ndarray | None, lengths: Any, task: Task | None) -> Target:
-    per_step = isinstance(target, Ragged)
-    if not per_step:
+    array: np.ndarray | None = None
+    if not isinstance(target, Ragged):
+        if not isinstance(target, list | tuple):
+            target = np.asarray(target)  # a pandas Series, whose [0] is a label and not a place
+            if target.ndim == 0:
+                raise DataError(f"a target is one value a sequence or a step; given {target!r}.")
         first = target[0] if len(target) else 0
-        array = np.asarray(target) if not isinstance(first, np.ndarray | list | tuple) else None
-        if array is None:
-            per_step = not all(len(item) == len(first) for item in target) or task in ("tag", "forecast")
-            array = None if per_step else np.asarray(target)
-        if array is not None and array.ndim > 1 and task in ("tag", "forecast"):
-            per_step = True
+        arrays = (np.ndarray, list, tuple)
+        if not isinstance(first, arrays) or all(isinstance(x, arrays) and len(x) == len(first) for x in target):
+            array = np.asarray(target)
+    per_step = array is None or array.ndim > 2 or (array.ndim > 1 and task in ("tag", "forecast"))
+    if not per_step and array is not None:
+        _refuse_ambiguous(array, inputs, mask, lengths, task)
     if per_step:
         ragged = _ragged(target, mask, lengths)
         if not np.array_equal(ragged.lengths, inputs.lengths):
             raise DataError("a target a step needs as many steps in each sequence as the inputs have.")
         array = ragged.values
-    elif len(array) != len(inputs):
+    assert array is not None
+    if not per_step and len(array) != len(inputs):
         raise DataError(f"{len(array)} targets were given for {len(inputs)} sequences.")
-    numeric = array.dtype.kind == "f" or (array.dtype.kind in "iu" and task in ("regress", "forecast"))
+    if task == "classify" and per_step:
+        raise DataError("task='classify' has one label a sequence; a label a step is task='tag'.")
+    if task in ("tag", "forecast") and not per_step:
+        raise DataError(f"task={task!r} has one target a step, given as the inputs are; one a sequence was given.")
     per: Literal["sequence", "step"] = "step" if per_step else "sequence"
-    if numeric and task not in ("classify", "tag"):
-        values = array.astype(np.float64).reshape(len(array), -1)
+    if task in ("regress", "forecast") or (task is None and array.dtype.kind == "f"):
+        if array.dtype.kind not in "fiub" or array.ndim > 2:
+            raise DataError(f"{task or 'regress'} predicts numbers, K a {per}; given {array.dtype} {array.shape}.")
+        values = array.astype(np.float64)
+        values = values if values.ndim == 2 else values[:, None]
         names = ("y",) if values.shape[1] == 1 else tuple(f"y{k}" for k in range(values.shape[1]))
         return Target(names=names, kind="number", per=per, values=values)
     if array.ndim != 1:
-        raise DataError(f"class labels are one value each, not one-hot rows; given shape {array.shape}.")
-    levels, codes = np.unique(array, return_inverse=True)
-    return Target(
-        names=("y",), kind="category", per=per, values=codes.astype(np.int32), levels=tuple(levels.tolist())
-    )
+        raise DataError(
+            f"class labels are one value each, not one-hot rows, and a label a step is task='tag'; given {array.shape}."
+        )
+    missing = np.zeros(len(array), bool)
+    if array.dtype.kind in "fO":  # None, and NaN, which alone differs from itself
+        missing[:] = [label is None or label != label for label in array.tolist()]
+    try:
+        levels, present = np.unique(array[~missing], return_inverse=True)
+    except TypeError as error:
+        raise DataError(f"the labels are of several types, which have no order: {error}.") from error
+    codes = np.full(len(array), -1, np.int32)
+    codes[~missing] = present
+    return Target(names=("y",), kind="category", per=per, values=codes, levels=tuple(levels.tolist()))
+
+
+def _refuse_ambiguous(
+    array: np.ndarray, inputs: Ragged, mask: np.ndarray | None, lengths: Any, task: Task | None
+) -> None:
+    """Numbers ``(B, K)`` where K is the number of steps as well: one row a sequence, or one number a step?"""
+    if array.ndim != 2 or array.dtype.kind != "f" or task is not None or array.shape[1] < 2:
+        return
+    steps = inputs.lengths
+    longest = np.shape(mask)[1] if mask is not None else steps.max(initial=0)
+    padded = mask is not None or lengths is not None
+    if array.shape[1] == longest and (padded or (steps == longest).all()):
+        raise ArgumentError(
+            f"the target has {longest} numbers a sequence, and the sequences {longest} steps: pass a Ragged for one "
+            f"number a step, or task='regress' for {longest} numbers a sequence."
+        )
