@@ -422,6 +422,12 @@ def test_each_class_in_proportion_to_within_one(sizes, seed, data) -> None:
         assert abs(tested[label] - left * held[1] / (count - held[0])) < 1
 
 
+def test_a_rare_class_stays_in_training() -> None:
+    for labels in (["a"] + ["b"] * 9, ["b"] + ["a"] * 9):
+        for part in made_of([1] * 10, labels=labels).split(validation=1, test=1)[1:]:
+            assert part.target.labels().tolist() == [labels[-1]]
+
+
 def test_without_strata_classes_are_drawn_as_they_come() -> None:
     data = made_of([1] * 40, labels=["a"] * 20 + ["b"] * 20)
     counts = {
