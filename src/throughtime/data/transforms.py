@@ -112,6 +112,7 @@ class Preparation:
         classes: the class labels in the order of the network's outputs, empty for numbers.
         missing: "fill" (the last value of the sequence, before the first one 0 after scaling, which with the standard
             scaler is the training mean; and an indicator) or "refuse".
+        per: where the target is, one a sequence or one a step.
         season: of the training part of the series, in steps; 1 if it has none. Forecasts only.
     """
 
@@ -123,6 +124,7 @@ class Preparation:
     outputs: Scaler | None
     classes: tuple[Any, ...]
     missing: Missing
+    per: Literal["sequence", "step"] = "sequence"
     season: int = 1
 
     @classmethod
@@ -174,6 +176,7 @@ class Preparation:
             outputs=outputs,
             classes=classes,
             missing=missing,
+            per=target.per,
             season=season,
         )
 
@@ -191,17 +194,22 @@ class Preparation:
         numbers, codes = self._numbers(data), self._codes(data)
         if self.forecast is not None:
             return self._windows(data, numbers, codes)
-        made, weights, per = None, None, "example" if data.target is None or data.target.per == "sequence" else "step"
+        made, weights = None, None
         if targets:
             if data.target is None:
                 raise DataError(f"the target column {listed(self.schema.target)} is not in {data.source}.")
+            if data.target.per != self.per:
+                raise DataError(
+                    f"the network answers once a {self.per}, and {listed(data.target.names)} in {data.source} is one a "
+                    f"{data.target.per}."
+                )
             made, weights = self._targets(data.target, data.source)
         return Examples(
             numbers=numbers,
             codes=codes,
             starts=data.offsets[:-1],
             lengths=data.lengths,
-            per=per,  # type: ignore[arg-type]
+            per="step" if self.per == "step" else "example",
             targets=made,
             weights=weights,
         )
@@ -360,6 +368,7 @@ class Preparation:
             "outputs": scaler(self.outputs),
             "classes": self.classes,
             "missing": self.missing,
+            "per": self.per,
             "season": self.season,
         }
 
@@ -385,6 +394,7 @@ class Preparation:
             outputs=scaler(stored["outputs"]),
             classes=tuples(stored["classes"]),
             missing=stored["missing"],
+            per=stored["per"],
             season=stored["season"],
         )
 

@@ -1,0 +1,121 @@
+"""What happens at each batch and epoch of a training: the best weights are kept, and nothing runs on in vain."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from ..data.batching import Batches
+from ..errors import NonFiniteLossError
+from .checkpoint import Progress, model_state, weights_of
+
+
+class StopAtNonFinite(keras.callbacks.Callback):
+    """Stops at the first batch whose loss is NaN or infinite, and names it."""
+
+    def __init__(self, batches: Batches, names: Callable[[int], str], learning_rate: float) -> None:
+        super().__init__()
+        self.batches, self.names, self.learning_rate = batches, names, learning_rate
+        self.epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        # The loss in the logs is the mean of the epoch so far: the first batch that makes it non-finite is the cause.
+        loss = float((logs or {})["loss"])
+        if math.isfinite(loss):
+            return
+        members = self.batches.members(batch)
+        shown = ", ".join(self.names(int(member)) for member in members[:6]) + (", ..." if len(members) > 6 else "")
+        raise NonFiniteLossError(
+            f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1} of {len(self.batches)} ({shown}); the "
+            f"weights are no longer usable. Try a lower learning rate (it is {self.learning_rate:g}), or look for extreme "
+            "values in those inputs."
+        )
+
+
+class KeepBest(keras.callbacks.Callback):
+    """Records each epoch, keeps the best weights, writes the checkpoint and stops after ``patience`` epochs in vain."""
+
+    def __init__(
+        self, progress: Progress, *, monitor: str, patience: int, checkpoint: Path | None, fingerprint: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.progress, self.monitor, self.patience = progress, monitor, patience
+        self.checkpoint, self.fingerprint = checkpoint, fingerprint
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        record = {key: float(value) for key, value in (logs or {}).items()}
+        self.progress.history.append(record)
+        watched = record[self.monitor]
+        if watched < self.progress.best_loss or not self.progress.best_weights:
+            self.progress.best_loss, self.progress.best_epoch = watched, epoch + 1
+            self.progress.best_weights = weights_of(self.model)
+        if self.checkpoint is not None:
+            self.progress.state = model_state(self.model)
+            self.progress.write(self.checkpoint, fingerprint=self.fingerprint)
+        if self.in_vain():
+            self.model.stop_training = True
+
+    def in_vain(self) -> bool:
+        """Whether the last ``patience`` epochs brought no better validation loss."""
+        return len(self.progress.history) - self.progress.best_epoch >= self.patience
+
+
+class ShowProgress(keras.callbacks.Callback):
+    """A line that is updated on a terminal; elsewhere a line every few seconds."""
+
+    SECONDS_BETWEEN_LINES = 10.0
+
+    def __init__(self, *, epochs: int, batches: int, best: Progress) -> None:
+        super().__init__()
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        self.epochs, self.batches, self.best = epochs, batches, best
+        self.console = Console(file=sys.stderr)
+        self.bar = Bar(
+            TextColumn("training"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self.task = self.bar.add_task("epochs", total=epochs)
+        self.last_line = 0.0
+        self.epoch = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self.bar.start()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the terminal back; also after an error."""
+        self.bar.stop()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.bar.update(self.task, completed=round(self.epoch + (batch + 1) / self.batches, 2))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        said = f"loss {logs['loss']:.4g}, validation {logs['val_loss']:.4g} (best at epoch {self.best.best_epoch})"
+        self.bar.update(self.task, completed=epoch + 1, description=said)
+        now = time.monotonic()
+        if not self.console.is_terminal and (now - self.last_line > self.SECONDS_BETWEEN_LINES or epoch == 0):
+            self.last_line = now
+            self.console.print(f"epoch {epoch + 1}/{self.epochs}: {said}", highlight=False)

@@ -1,0 +1,80 @@
+"""What the data and the network are, as JSON values for the run and its report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..data.sequences import SequenceData
+
+HISTOGRAM_BARS = 24
+
+
+def describe_data(data: SequenceData, name: str) -> dict[str, Any]:
+    """Lengths, columns and missing values of one part."""
+    lengths = data.lengths
+    spread = int(lengths.max(initial=0) - lengths.min(initial=0)) if len(lengths) else 0
+    counts, edges = np.histogram(lengths, bins=max(1, min(HISTOGRAM_BARS, spread + 1)))
+    missing = data.missing()
+    features: list[dict[str, Any]] = []
+    for i, column in enumerate(data.schema.numbers):
+        known = data.numbers[:, i][np.isfinite(data.numbers[:, i])]
+        features.append(
+            {
+                "name": column,
+                "kind": "number",
+                "missing": missing.get(column, 0.0),
+                "mean": float(known.mean(dtype=np.float64)) if len(known) else None,
+                "std": float(known.std(dtype=np.float64)) if len(known) else None,
+            }
+        )
+    for column, levels in zip(data.schema.categories, data.levels, strict=True):
+        features.append(
+            {"name": column, "kind": "category", "missing": missing.get(column, 0.0), "levels": len(levels)}
+        )
+    described: dict[str, Any] = {
+        "name": name,
+        "sequences": len(data),
+        "steps": data.steps,
+        "shortest": int(lengths.min(initial=lengths.max(initial=0))),
+        "median": float(np.median(lengths)) if len(lengths) else 0.0,
+        "longest": int(lengths.max(initial=0)),
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+        "features": features,
+    }
+    if data.target is not None:
+        values = data.target.values
+        absent = np.isnan(values) if data.target.kind == "number" else values < 0
+        described["target"] = {
+            "names": list(data.target.names),
+            "kind": data.target.kind,
+            "levels": [str(level) for level in data.target.levels],
+            "missing": float(absent.mean()) if absent.size else 0.0,
+        }
+    return described
+
+
+def describe_network(model: keras.Model) -> dict[str, Any]:
+    """Layers with their output shapes and parameters."""
+    layers = []
+    for layer in model.layers:
+        if layer.count_params() or not isinstance(layer, keras.layers.InputLayer):
+            layers.append(
+                {
+                    "name": layer.name,
+                    "class": type(layer).__name__,
+                    "parameters": int(layer.count_params()),
+                    "output": _shape(layer),
+                }
+            )
+    return {"parameters": int(model.count_params()), "layers": layers}
+
+
+def _shape(layer: keras.Layer) -> str:
+    try:
+        shape = layer.output.shape
+    except (AttributeError, ValueError):  # a layer that was never called symbolically, or more than once
+        return ""
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"

@@ -1,0 +1,204 @@
+"""What a network answers, in the user's own labels and units, and as a table."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from ..data.batching import Batches
+from ..data.seasons import following_times
+from ..data.sequences import Schema, SequenceData
+from ..data.transforms import Examples, Preparation
+from ..errors import DataError, RunError, listed
+from ..ragged import Ragged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Time steps of one prediction batch: large enough to keep the cores busy, small enough for any machine.
+PREDICTION_TOKENS = 16_384
+
+
+def predict_examples(model: keras.Model, examples: Examples, feeds: Any, *, pad_value: float = 0.0) -> np.ndarray:
+    """The raw outputs in the order of the examples: ``(E, ...)``; one a step: ``(steps of all examples, ...)``."""
+    longest = int(examples.lengths.max(initial=1))
+    batches = Batches(
+        examples, tokens=max(PREDICTION_TOKENS, longest), shuffle=False, feeds=feeds, pad_value=pad_value
+    )
+    per_step = examples.per == "step"
+    firsts = np.concatenate([[0], np.cumsum(examples.lengths)])
+    result: np.ndarray | None = None
+    for index in range(len(batches)):
+        members = batches.members(index)
+        outputs = keras.ops.convert_to_numpy(model.predict_on_batch(batches[index][0]))
+        if result is None:
+            rows = firsts[-1] if per_step else len(examples)
+            result = np.empty((int(rows), *outputs.shape[2 if per_step else 1 :]), outputs.dtype)
+        if per_step:
+            for row, member in enumerate(members):
+                result[firsts[member] : firsts[member + 1]] = outputs[row, : examples.lengths[member]]
+        else:
+            result[members] = outputs[: len(members)]
+    if result is None:
+        raise DataError("there is no sequence to predict.")
+    return result
+
+
+def as_probabilities(outputs: np.ndarray, classes: int) -> np.ndarray:
+    """``(..., classes)`` probabilities, from a softmax, from a single sigmoid for two classes, or from logits."""
+    outputs = outputs.astype(np.float64)
+    if outputs.shape[-1] == 1 and classes == 2:
+        outputs = np.concatenate([1 - outputs, outputs], axis=-1)
+    if (outputs < 0).any() or np.abs(outputs.sum(-1) - 1).max(initial=0) > 1e-3:
+        outputs = np.exp(outputs - outputs.max(-1, keepdims=True))
+        outputs /= outputs.sum(-1, keepdims=True)
+    return outputs
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Predictions:
+    """The answers for B sequences.
+
+    Attributes:
+        values: one a sequence: ``(B,)`` labels or ``(B, K)`` numbers; one a step: a Ragged of them; forecasts:
+            ``(B, horizon, K)`` numbers in the units of the target.
+        probabilities: ``(B, classes)``, or a Ragged of ``(length, classes)``; None for numbers.
+        classes: the labels in the order of the probabilities.
+        ids: ``(B,)`` names of the sequences.
+        time: forecasts: ``(B, horizon)`` time stamps where the table has a time column; one a step: ``(N,)``.
+    """
+
+    schema: Schema
+    values: Any
+    ids: np.ndarray
+    probabilities: Any = None
+    classes: tuple[Any, ...] = ()
+    time: np.ndarray | None = None
+
+    def table(self) -> pa.Table:
+        """A row a sequence, a time step, or a step ahead, with the columns "prediction" and "probability_<label>"."""
+        import pyarrow as pa
+
+        values, probabilities = self.values, self.probabilities
+        columns: dict[str, Any] = {}
+        name = self.schema.sequence or "sequence"
+        if isinstance(values, Ragged):
+            columns[name] = np.repeat(self.ids, values.lengths)
+            columns[self.schema.time or "step"] = (
+                self.time if self.time is not None else np.concatenate([np.arange(n) for n in values.lengths])
+            )
+            values = values.values
+            probabilities = None if probabilities is None else probabilities.values
+        elif self.schema.task == "forecast":
+            horizon = values.shape[1]
+            columns[name] = np.repeat(self.ids, horizon)
+            columns["step_ahead"] = np.tile(np.arange(1, horizon + 1), len(values))
+            if self.time is not None:
+                columns[self.schema.time or "time"] = self.time.reshape(-1)
+            values = values.reshape(-1, values.shape[-1])
+        else:
+            columns[name] = self.ids
+        if self.classes:
+            columns["prediction"] = values.tolist()
+        else:
+            single = len(self.schema.target) == 1
+            for k, target in enumerate(self.schema.target):
+                columns["prediction" if single else f"prediction_{target}"] = values[:, k]
+        for c, label in enumerate(self.classes):
+            columns[f"probability_{label}"] = probabilities[:, c]
+        if self.schema.sequence is None and len(self.ids) == 1:
+            columns.pop(name)
+        return pa.table({key: pa.array(column) for key, column in columns.items()})
+
+    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """The table as .csv, .parquet or .arrow, written aside and renamed.
+
+        Raises:
+            DataError: another suffix. RunError: the file exists and ``overwrite`` is not asked for.
+        """
+        path = Path(path)
+        suffix = path.suffix.lower()
+        if suffix not in (".csv", ".parquet", ".arrow", ".feather"):
+            raise DataError(f"{path.name}: predictions are written as {listed(['.csv', '.parquet', '.arrow'])}.")
+        if path.exists() and not overwrite:
+            raise RunError(f"{path} exists; choose another file, or say that it may be overwritten.")
+        if not path.parent.is_dir():
+            raise RunError(f"{path.parent} is not a directory; make it first.")
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            write_table(self.table(), aside, suffix)
+            os.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+        return path
+
+
+def write_table(table: pa.Table, target: Any, suffix: str) -> None:
+    """An Arrow table to a path or an open binary file, in the format of the suffix."""
+    if suffix == ".csv":
+        from pyarrow import csv
+
+        csv.write_csv(table, target)
+    elif suffix == ".parquet":
+        from pyarrow import parquet
+
+        parquet.write_table(table, target)
+    else:
+        from pyarrow import feather
+
+        feather.write_feather(table, str(target), compression="uncompressed")
+
+
+def answer(
+    model: keras.Model, preparation: Preparation, data: SequenceData, *, feeds: Any, pad_value: float = 0.0
+) -> Predictions:
+    """Predictions for every sequence; for forecasts the horizon after each series' last observed target."""
+    if not len(data):
+        raise DataError(f"{data.source} has no sequences to predict.")
+    if preparation.forecast is not None:
+        examples, last = preparation.latest(data)
+        scaled = predict_examples(model, examples, feeds, pad_value=pad_value)
+        assert preparation.outputs is not None
+        return Predictions(
+            schema=preparation.schema,
+            values=preparation.outputs.invert(scaled),
+            ids=data.ids,
+            time=_times_ahead(data, last, preparation.forecast.horizon),
+        )
+    examples = preparation.apply(data, targets=False)
+    outputs = predict_examples(model, examples, feeds, pad_value=pad_value)
+    per_step = examples.per == "step"
+    probabilities = None
+    if preparation.classes:
+        probabilities = as_probabilities(outputs, len(preparation.classes))
+        values: Any = preparation.labels(probabilities)
+    else:
+        assert preparation.outputs is not None
+        values = preparation.outputs.invert(outputs)
+    if per_step:
+        values = Ragged(values, data.offsets)
+        probabilities = None if probabilities is None else Ragged(probabilities, data.offsets)
+    return Predictions(
+        schema=preparation.schema,
+        values=values,
+        ids=data.ids,
+        probabilities=probabilities,
+        classes=preparation.classes,
+        time=data.time if per_step else None,
+    )
+
+
+def _times_ahead(data: SequenceData, last: np.ndarray, horizon: int) -> np.ndarray | None:
+    if data.time is None:
+        return None
+    times = []
+    for b, row in enumerate(last):
+        given = data.time[row + 1 : data.offsets[b + 1]][:horizon]
+        known = np.concatenate([data.time[data.offsets[b] : row + 1], given])
+        times.append(np.concatenate([given, following_times(known, horizon - len(given))]))
+    return np.stack(times)
