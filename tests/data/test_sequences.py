@@ -277,6 +277,7 @@ LABELS = ["a", "b", "c"]
         (THREE, {"target": LABELS[:2]}, DataError, "2 targets were given for 3 sequences"),
         (THREE, {"target": "a"}, DataError, "one value a sequence or a step"),
         (THREE, {"target": [["a"], [], ["b", "c"]]}, DataError, "as many steps in each sequence as the inputs"),
+        (THREE, {"target": [[1.0], [2.0, 3.0], [4.0]]}, DataError, "as many steps in each sequence as the inputs"),
         (THREE, {"target": np.eye(3, 4, dtype=int)}, DataError, r"not one-hot rows, .* task='tag'; given \(3, 4\)"),
         (THREE, {"target": ["a", 1, None], "task": "regress"}, DataError, "regress predicts numbers, K a sequence"),
         (THREE, {"target": LABELS, "task": "regress"}, DataError, "regress predicts numbers"),
