@@ -7,13 +7,14 @@ Text stays text, in the page's font; it is laid out with the metrics of DejaVu S
 replace it, so labels get room to spare rather than too little.
 
 Only Matplotlib's object interface is used, inside `rc_context`: the user's own settings and figures are not touched.
-`rc_context` is not thread-safe, nor is this module.
+`rc_context` is not thread-safe, so one picture is drawn at a time.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import threading
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from xml.etree import ElementTree
 
 from . import numbers
 
+_DRAWING = threading.Lock()
 WIDTH = 380  # pixels of the viewBox: close to a phone's width, so that 12 px of text is still 11 px there
 ROLES = (
     "ink", "muted", "rule", "card", "band", "network", "baseline1", "baseline2", "baseline3", "right", "wrong",
@@ -102,7 +104,7 @@ def canvas(name: str, *, height: int, blank: bool = False, bottom: int = 26, rig
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(), warnings.catch_warnings():
+    with _DRAWING, matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # the browser has it
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)

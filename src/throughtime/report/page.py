@@ -35,7 +35,7 @@ def render(evidence: Evidence) -> str:
     )
     environment.filters["drawn"] = Markup  # for SVG from charts.py alone
     versions = evidence.get("versions") or {}
-    return environment.get_template("template.html").render(
+    page = environment.get_template("template.html").render(
         title=str(evidence.get("title") or "Untitled run"),
         task=_TASKS.get(evidence.get("task", ""), evidence.get("task", "")),
         created=numbers.moment(evidence["created"]) if evidence.get("created") else "",
@@ -47,6 +47,7 @@ def render(evidence: Evidence) -> str:
         style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
         **{name: getattr(sections, name)(evidence) for name in _SECTIONS},
     )
+    return page.strip() + "\n"
 
 
 def write(evidence: Evidence, path: str | os.PathLike[str]) -> Path:

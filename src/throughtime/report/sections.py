@@ -17,6 +17,7 @@ from .drawing import words
 
 Evidence = Mapping[str, Any]
 _VERDICTS = {True: ("yes", "Better than the baseline"), False: ("no", "No better than the baseline")}
+_CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN", "simplernn": "SimpleRNN"}
 _FOLDED = 12  # rows of a table that are shown unasked
 
 
@@ -214,7 +215,7 @@ def _some_epochs(curves: Evidence) -> Table:
         for column, (metric, _) in given.items()
     ]
     rows = [
-        [f"{numbers.number(epochs[place])} ({places[place]})", *cells]
+        [f"{numbers.number(epochs[place])}\N{NO-BREAK SPACE}({places[place]})", *cells]
         for place, *cells in zip(sorted(places), *columns, strict=True)
     ]
     kept = tuple(index for index, place in enumerate(sorted(places)) if places[place] == "kept")
@@ -222,8 +223,8 @@ def _some_epochs(curves: Evidence) -> Table:
 
 
 def data(evidence: Evidence) -> dict[str, Any] | None:
-    given = evidence.get("data")
-    if not given:
+    given = evidence.get("data") or {}
+    if not given and not evidence.get("notes"):
         return None
     parts, features, target = given.get("parts") or [], given.get("features") or [], given.get("target")
     part_rows = [
@@ -311,6 +312,7 @@ def settings(evidence: Evidence) -> dict[str, Any] | None:
     }
     if not any(found.values()) and not network:
         return None
-    cell = str(network.get("cell") or "").upper().replace("RNN", "SimpleRNN")
+    cell = str(network.get("cell") or "")
+    cell = _CELLS.get(cell.casefold().replace("_", ""), cell)
     weights = numbers.counted(network["parameters"], "parameter") if network.get("parameters") is not None else ""
     return {**found, "network": " with ".join(filter(None, (cell, weights)))}

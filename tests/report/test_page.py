@@ -1,0 +1,193 @@
+"""The page as a document: self-contained, escaped, complete, and silent about what it was not given."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+import threading
+
+import pytest
+from evidence import TASKS, classify, forecast, hostile, regress
+from reader import Reader
+
+from throughtime.errors import RunError
+from throughtime.report import page
+
+HEADINGS = {
+    "scores": "Against the baselines", "confusion": "Where it errs", "forecasts": "Forecasts and truth",
+    "regression": "Predictions and truth", "curves": "How it learned", "data": "The data",
+}  # fmt: skip
+
+
+@pytest.fixture(params=sorted(TASKS))
+def evidence(request):
+    return TASKS[request.param]()
+
+
+def test_it_is_one_file_that_fetches_nothing(evidence):
+    text = page.render(evidence)
+    read = Reader(text)
+    assert not {"script", "iframe", "object", "embed", "img", "base", "form"} & {tag for tag, _ in read.elements}
+    for tag, attributes in read.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), f"<{tag} {name}>"
+            if name in ("src", "href", "xlink:href", "srcset", "action", "poster"):
+                assert value.startswith(("#", "data:")), f"<{tag} {name}={value!r}>"
+    assert not re.search(r"https?:|@import|url\((?!#)", text)
+
+
+def test_ids_are_unique_and_every_reference_finds_its_own(evidence):
+    text = page.render(evidence)
+    ids = [attributes["id"] for _, attributes in Reader(text).elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:url\(#|href="#|aria-labelledby=")([^)"]+)', text)) <= set(ids)
+
+
+def test_it_can_be_read_without_seeing(evidence):
+    read = Reader(page.render(evidence))
+    assert read.all("html")[0]["lang"] == "en"
+    levels = [int(tag[1]) for tag, _ in read.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert len(read.all("caption")) == len(read.all("table"))
+    assert all(cell.get("scope") in ("row", "col") for cell in read.all("th"))
+    assert all(box.get("aria-label") for _, box in read.elements if box.get("role") in ("img", "region"))
+    charts = [box for _, box in read.elements if box.get("class") == "chart"]
+    assert charts
+    assert all(box["role"] == "img" and len(box["aria-label"]) > 20 for box in charts)
+
+
+def test_the_same_evidence_makes_the_same_page_twice_even_through_json(evidence):
+    assert page.render(evidence) == page.render(json.loads(json.dumps(evidence)))
+
+
+def test_markup_and_mathematics_in_names_are_only_text():
+    text = page.render(hostile())
+    read = Reader(text)
+    assert "<script" not in text
+    assert not read.all("script")
+    assert "<script>alert(1)</script>" in [words for tag, words in read.texts if tag == "text"]
+    assert "$x_1$" in [words for tag, words in read.texts if tag == "th"]
+    assert any("$\\frac{1}{2}$" in words for tag, words in read.texts if tag == "text")
+    assert not re.search(r"\b(nan|inf|NaN|None)\b", read.text())
+
+
+def test_the_verdict_and_the_score_beside_its_best_baseline_come_first():
+    read = Reader(page.render(regress()))
+    words = [text for tag, text in read.texts if tag not in ("style", "title")]
+    opening = words[: words.index("Against the baselines")]
+    assert "No better than the baseline" in opening
+    assert opening.index("18.4") < opening.index("18.3")
+    assert "best baseline: linear fit on the last step" in opening
+
+
+@pytest.mark.parametrize(
+    ("beats", "said"),
+    [(True, "Better than the baseline"), (False, "No better than the baseline"), (None, "Undecided")],
+)
+def test_a_verdict_is_told_in_words_as_well_as_in_colour(beats, said):
+    assert said in Reader(page.render({"verdict": {"text": "Plain words.", "beats": beats}})).text()
+
+
+def test_scores_are_printed_in_a_table_row():
+    read = Reader(page.render(regress()))
+    cells = [text for tag, text in read.texts if tag in ("th", "td")]
+    start = cells.index("linear fit on the last step")
+    assert cells[start : start + 4] == ["linear fit on the last step", "18.3", "13.4", "0.745"]
+    assert "RMSE (cycles)" in cells
+    assert "R²" in cells, "a unit beside a score that has none"
+
+
+def test_what_is_absent_is_left_out():
+    full = classify() | {
+        name: value for task in (forecast(), regress()) for name, value in task.items() if name in HEADINGS
+    }
+    for name, heading in HEADINGS.items():
+        alone = Reader(page.render({"title": "Alone", name: full[name]}))
+        assert [text for tag, text in alone.texts if tag == "h2"] == [heading]
+    bare = Reader(page.render({"title": "Bare"}))
+    assert not bare.all("section")
+    assert not bare.all("table")
+
+
+@pytest.mark.parametrize(
+    "name", [*HEADINGS, "network", "settings", "per_class", "versions", "notes", "verdict", "command", "created"]
+)
+def test_an_empty_section_is_an_absent_one(name):
+    absent = page.render({"title": "Bare"})
+    for empty in (None, {}, []):
+        assert page.render({"title": "Bare", name: empty}) == absent
+
+
+def test_every_key_inside_a_section_that_may_be_absent_may_be_absent():
+    evidence = classify()
+    for key in ("parts", "features", "target", "padding", "source"):
+        data = {name: value for name, value in evidence["data"].items() if name != key}
+        Reader(page.render({**evidence, "data": data}))
+    for key in ("validation_loss", "validation_score", "score_name", "best_epoch"):
+        curves = {name: value for name, value in evidence["curves"].items() if name != key}
+        Reader(page.render({**evidence, "curves": curves}))
+
+
+def test_too_many_classes_to_draw_are_listed_worst_first():
+    read = Reader(page.render(classify(classes=60)))
+    assert "The 60 classes are too many to draw" in read.text()
+    assert not [box for _, box in read.elements if box.get("aria-label", "").startswith("Confusion matrix")]
+    assert "Most confused pairs" in read.text()
+
+
+def test_it_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    assert page.write({"title": "First"}, path) == path
+    monkeypatch.setattr(page, "render", lambda evidence: "half a page\ud800 of surrogates")
+    page.write({}, path)
+    assert path.read_text(encoding="utf-8") == "half a page&#55296; of surrogates"
+
+    def broken(source, target):
+        raise PermissionError(target)
+
+    monkeypatch.setattr(page.os, "replace", broken)
+    monkeypatch.setattr(page, "render", lambda evidence: "never seen")
+    with pytest.raises(PermissionError):
+        page.write({}, path)
+    assert path.read_text(encoding="utf-8").startswith("half")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(RunError, match=re.escape(repr(str(tmp_path / "nowhere")))):
+        page.write({}, tmp_path / "nowhere" / "report.html")
+
+
+def test_the_users_matplotlib_is_left_as_it_was():
+    import matplotlib
+
+    matplotlib.rcParams["text.usetex"] = True
+    matplotlib.rcParams["axes.facecolor"] = "red"
+    try:
+        before = dict(matplotlib.rcParams)
+        styled = page.render(classify())
+        assert dict(matplotlib.rcParams) == before
+    finally:
+        matplotlib.rcdefaults()
+    assert styled == page.render(classify())
+
+
+def test_importing_the_room_draws_in_neither_matplotlib_nor_jinja():
+    program = "import sys, throughtime.report.page; print(sorted({'matplotlib', 'jinja2'} & set(sys.modules)))"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_two_threads_may_draw_at_once():
+    expected, drawn = page.render(classify()), []
+    threads = [threading.Thread(target=lambda: drawn.append(page.render(classify()))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert drawn == [expected] * 3
