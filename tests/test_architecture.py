@@ -43,7 +43,7 @@ ORDER = (
     "training.baselines training.networks training.predictions training.checkpoint training.describe",
     "training.settings training.callbacks training.scores",
     "training.run",
-    "training.train",
+    "training.evidence training.train",
     "training.compare",
     "training.tune",
     "stream",

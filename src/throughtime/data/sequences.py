@@ -182,7 +182,7 @@ class SequenceData:
                 raise ArgumentError(f"a forecast needs horizon=, a number of steps of at least 1; given {horizon!r}.")
             forecast = Forecast(horizon=horizon, window=window)
         if task == "forecast" and target is None:
-            made = Target(names=names, kind="number", per="step", values=values.astype(np.float64))
+            made: Target | None = Target(names=names, kind="number", per="step", values=values.astype(np.float64))
             values, names = values[:, :0], ()
         else:
             made = None if target is None else _target(target, ragged, mask, lengths, task)
