@@ -148,16 +148,16 @@ def times(name: str, column: pa.ChunkedArray) -> np.ndarray:
     import pyarrow.compute as pc
     from pyarrow import types
 
+    if types.is_dictionary(column.type):
+        column = pc.cast(column, column.type.value_type)
+    if is_text(column.type):
+        column = _from_text(name, column)
     gaps = missing(column)
     if gaps.any():
         raise DataError(
             f"time column {name!r} is missing in {int(gaps.sum())} of {len(gaps)} rows, first in row "
             f"{int(gaps.argmax()) + 1}; fill them in or drop these rows."
         )
-    if types.is_dictionary(column.type):
-        column = pc.cast(column, column.type.value_type)
-    if is_text(column.type):
-        column = _from_text(name, column)
     type = column.type
     if types.is_integer(type) or types.is_time(type) or types.is_duration(type):
         if not types.is_integer(type):
@@ -179,7 +179,7 @@ def _from_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     import pyarrow.compute as pc
 
     array = column.dictionary_encode().unify_dictionaries().combine_chunks()
-    texts = pc.utf8_trim_whitespace(array.dictionary)
+    texts = pc.utf8_trim_whitespace(array.dictionary)  # each text once: most formats are tried in vain
     for type in (pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.int64(), pa.float64()):
         try:
             return pa.chunked_array([pc.cast(texts, type).take(array.indices)])
@@ -200,7 +200,7 @@ def _from_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         reads = (pc.strptime(texts, format=format, unit="s", error_is_null=True) for format in FORMATS)
         tried = min(reads, key=lambda read: read.null_count)  # the format that most rows have shows the odd one out
         bad = int(np.argmax(missing(pa.chunked_array([tried]))))
-        row = int(np.argmax(array.indices.to_numpy() == bad)) + 1
+        row = int(np.argmax(array.indices.fill_null(-1).to_numpy() == bad)) + 1
         raise DataError(
             f"time column {name!r} holds {values[bad]!r} in row {row}, which is neither a number nor a date; write "
             "dates as 2024-12-31 or 2024-12-31T23:59:00."

@@ -87,7 +87,9 @@ class Table:
         return self._types[name]
 
     def take(self, name: str) -> pa.ChunkedArray:
-        return self._held.pop(name) if name in self._held else self._read(name)
+        column = self._held.pop(name) if name in self._held else self._read(name)
+        # Arrow sorts and takes no string views yet.
+        return column.cast("large_string") if str(column.type) == "string_view" else column
 
     def require(self, argument: str, name: str) -> None:
         """Raises DataError unless there is such a column."""
@@ -319,6 +321,8 @@ def _ts(path: Path) -> Table:
         series, labels = load_from_ts_file(str(path))
     except (ValueError, IndexError, KeyError, TypeError, OSError) as error:
         raise DataError(f"{path.name} is not a .ts file that aeon can read: {_line(error)}.") from error
+    if not len(series):
+        raise DataError(f"{path.name} is not a .ts file that aeon can read: it holds no series after @data.")
     lengths = np.array([one.shape[1] for one in series])
     owner = np.repeat(np.arange(len(series)), lengths)
     columns: dict[str, Any] = {"sequence": owner}

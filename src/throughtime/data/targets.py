@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -79,15 +79,20 @@ def learned(
 ) -> tuple[Task, Target]:
     """The target of every other task, and the task where none was said."""
     taken = {name: table.take(name) for name in targets}
-    for name, column in taken.items():
-        gaps = col.missing(column)
-        if gaps.any():
-            raise DataError(
-                f"target {name!r} is missing in {int(gaps.sum())} of {len(gaps)} rows, first in row "
-                f"{int(gaps.argmax()) + 1}; drop these rows, or fill them in."
-            )
     name, column = next(iter(taken.items()))
     labels = str(column.type) == "bool" or col.kind(column.type) == "category"
+    if task is None and sequence is None and not labels:
+        raise ArgumentError(
+            f"target {name!r} is a number in one long series; give horizon= to forecast it, task='regress' to "
+            "predict it from the other columns at every step, or sequence= where the table holds several sequences."
+        )
+    for one in targets:
+        gaps = col.missing(taken[one])
+        if gaps.any():
+            raise DataError(
+                f"target {one!r} is missing in {int(gaps.sum())} of {len(gaps)} rows, first in row "
+                f"{int(gaps.argmax()) + 1}; drop these rows, or fill them in."
+            )
     if task is None:
         task = _see_task(name, column, rows, sequence, labels, notes)
     firsts = rows.offsets[:-1]
@@ -98,7 +103,7 @@ def learned(
                 raise DataError(f"target {name!r} holds {column.type} values; a regression needs numbers.")
             values = col.numbers(column)
             _finite(name, values)
-            _refuse_constant(name, values)
+            _refuse_constant(name, values, column)
             moved[name] = rows.move(values)
         steps = sequence is None or not all(rows.constant(values) for values in moved.values())
         stacked = np.stack([values if steps else values[firsts] for values in moved.values()], axis=1)
@@ -108,7 +113,7 @@ def learned(
     if col.kind(column.type) == "number":
         _finite(name, col.numbers(column))
     codes, levels = col.categories(column)
-    _refuse_constant(name, codes, levels[0])
+    _refuse_constant(name, codes, column)
     codes = rows.move(codes)
     if task == "classify":
         if not rows.constant(codes):
@@ -127,11 +132,6 @@ def _see_task(
 ) -> Task:
     what = "true or false" if str(column.type) == "bool" else "text" if labels else "a number"
     if sequence is None:
-        if not labels:
-            raise ArgumentError(
-                f"target {name!r} is a number in one long series; give horizon= to forecast it, task='regress' to "
-                "predict it from the other columns at every step, or sequence= where the table holds several sequences."
-            )
         notes.append(f"Target {name!r} is {what} in one long series: task 'tag', one class a step.")
         return "tag"
     values = rows.move(col.categories(column)[0] if labels else col.numbers(column))
@@ -162,10 +162,9 @@ def _see_task(
     return "regress"
 
 
-def _refuse_constant(name: str, values: np.ndarray, shown: Any = None) -> None:
+def _refuse_constant(name: str, values: np.ndarray, column: pa.ChunkedArray) -> None:
     if (values == values[0]).all():
-        shown = values[0].item() if shown is None else shown
-        raise DataError(f"target {name!r} is {shown!r} in every row: nothing to learn.")
+        raise DataError(f"target {name!r} is {column[0].as_py()!r} in every row: nothing to learn.")
 
 
 def target_like(table: Table, schema: Schema, rows: Rows, per: Literal["sequence", "step"] | None) -> Target:
