@@ -73,6 +73,8 @@ def test_epochs_without_a_finite_loss_are_gaps_that_are_counted():
     (chart,) = charts.learning_curves({"epoch": [1, 2, 3, 4], "loss": [3.0, None, 1.0, math.inf]})
     assert "2 values were not finite" in chart.note
     assert len(drawn(chart, "use", "muted")) >= 2, "a point between two gaps has to be a dot"
+    (half,) = charts.learning_curves({"epoch": [1, 2], "loss": [math.nan] * 2, "validation_loss": [2.0, 1.0]})
+    assert "2 values were not finite" in half.note, "a line that is lost as a whole is lost in silence"
     assert charts.learning_curves({"epoch": [1], "loss": [math.nan]}) == []
     assert charts.learning_curves({"epoch": [], "loss": []}) == []
 

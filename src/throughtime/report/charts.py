@@ -66,13 +66,15 @@ def learning_curves(curves: Evidence) -> list[Chart]:
     charts = []
     for figure, title, columns in wanted:
         lines = {label: _floats(curves.get(column)) for label, column in columns.items()}
-        lines = {label: line for label, line in lines.items() if line.size == epoch.size and np.isfinite(line).any()}
-        if lines:
+        lines = {label: line for label, line in lines.items() if line.size and line.size == epoch.size}
+        if any(np.isfinite(line).any() for line in lines.values()):
             charts.append(_by_epoch(figure, title, epoch, lines, curves.get("best_epoch")))
     return charts
 
 
 def _by_epoch(name: str, title: str, epoch: np.ndarray, lines: dict[str, np.ndarray], best: Any) -> Chart:
+    lost = sum(int((~np.isfinite(line)).sum()) for line in lines.values())
+    lines = {label: line for label, line in lines.items() if np.isfinite(line).any()}
     drawn_values = np.concatenate(list(lines.values()))
     drawn_values = drawn_values[np.isfinite(drawn_values)]
     logarithmic = bool(drawn_values.min() > 0 and drawn_values.max() > 50 * drawn_values.min())
@@ -88,7 +90,7 @@ def _by_epoch(name: str, title: str, epoch: np.ndarray, lines: dict[str, np.ndar
         if numbers.finite(best):
             drawn.axes.axvline(best, color=COLOUR["muted"], linewidth=1, zorder=0.9)
             # Beside the stroke where there is room, and at the end of it that the curve has left: losses fall.
-            left_half, falls = best <= (epoch[0] + epoch[-1]) / 2, "training" in lines
+            left_half, falls = best <= (epoch[0] + epoch[-1]) / 2, title == "Loss"
             drawn.axes.annotate(
                 f"epoch {numbers.number(best)} kept", (best, float(falls)),
                 (5 if left_half else -5, -1 if falls else 4),
@@ -98,7 +100,6 @@ def _by_epoch(name: str, title: str, epoch: np.ndarray, lines: dict[str, np.ndar
         _label_ends(drawn.axes, {label: (line, roles[label]) for label, line in lines.items()})
     ends = [f"{label} from {numbers.number(known[0])} to {numbers.number(known[-1])}" for label, line in lines.items()
             if (known := [float(value) for value in line if np.isfinite(value)])]  # fmt: skip
-    lost = sum(int((~np.isfinite(line)).sum()) for line in lines.values())
     notes = ["Logarithmic scale."] * logarithmic
     notes += [f"{numbers.counted(lost, 'value was', 'values were')} not finite and left out."] * bool(lost)
     return Chart(title, drawn.svg, f"{title} by epoch: {'; '.join(ends)}.", note=" ".join(notes))
