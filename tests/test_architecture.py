@@ -20,7 +20,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "throughtime"
 # other. The package of a room (its `__init__`) comes after the room's last module, and nothing imports the root.
 ORDER = (
     "errors",
-    "backend ragged",
+    "backend files ragged",
     "data.seasons",
     "data.sequences",
     "data.sources data.columns",
@@ -52,6 +52,7 @@ ORDER = (
     "report.charts",
     "report.sections",
     "report.page",
+    "demo",
     "cli",
 )
 LEVEL = {module: level for level, line in enumerate(ORDER) for module in line.split()}

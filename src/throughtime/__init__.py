@@ -1,1 +1,59 @@
-"""Recurrent networks that train."""
+"""Recurrent networks that train. Any sequence length, no cost for padding, gradients you can see.
+
+    import throughtime as tt
+
+    data = tt.read_table("vowels.parquet", sequence="utterance", time="frame", target="speaker")
+    train, validation, test = data.split()
+    run = tt.train(train, validation)
+    print(run.evaluate(test).verdict())
+
+Names are loaded when they are first used, so importing throughtime costs nothing and chooses no backend.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .data.arrays import from_arrays as from_arrays
+    from .data.batching import Batches as Batches
+    from .data.sequences import SequenceData as SequenceData
+    from .data.tables import read_like as read_like
+    from .data.tables import read_table as read_table
+    from .errors import ThroughtimeError as ThroughtimeError
+    from .ragged import Ragged as Ragged
+    from .report.page import write_report as write_report
+    from .training.run import Run as Run
+    from .training.train import train as train
+
+# The public names, where they live, and whether they need Keras and so a backend.
+_PLACES = {
+    "Ragged": ("ragged", False),
+    "SequenceData": ("data.sequences", False),
+    "from_arrays": ("data.arrays", False),
+    "read_table": ("data.tables", False),
+    "read_like": ("data.tables", False),
+    "Batches": ("data.batching", True),
+    "train": ("training.train", True),
+    "Run": ("training.run", True),
+    "write_report": ("report.page", False),
+    "ThroughtimeError": ("errors", False),
+}
+__all__ = ["Batches", "Ragged", "Run", "SequenceData", "ThroughtimeError", "from_arrays", "read_like", "read_table", "train",
+           "write_report"]  # fmt: skip
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'throughtime' has no attribute {name!r}")
+    module, needs_keras = _PLACES[name]
+    if needs_keras:
+        import_module(".backend", __name__).choose_backend()
+    value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

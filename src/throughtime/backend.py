@@ -31,7 +31,7 @@ def choose_backend() -> str:
     if asked is not None and asked not in installed:
         others = f", or use one that is installed: KERAS_BACKEND={installed[0]}" if installed else ""
         raise BackendError(
-            f"KERAS_BACKEND={asked} is asked for and {asked} is not installed; pip install 'throughtime[{asked}]'{others}."
+            f"KERAS_BACKEND={asked} is asked for and not installed; pip install 'throughtime[{asked}]'{others}."
         )
     if not installed:
         raise BackendError(

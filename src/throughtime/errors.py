@@ -55,4 +55,6 @@ def one_of(argument: str, given: object, accepted: Iterable[object]) -> None:
     """Raises ArgumentError unless ``given`` is one of ``accepted``."""
     accepted = list(accepted)
     if given not in accepted:
-        raise ArgumentError(f"{argument}={given!r} is not accepted; one of {listed(accepted)}.{nearest(given, accepted)}")
+        raise ArgumentError(
+            f"{argument}={given!r} is not accepted; one of {listed(accepted)}.{nearest(given, accepted)}"
+        )

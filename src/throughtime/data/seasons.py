@@ -94,8 +94,9 @@ def following_times(time: np.ndarray, count: int) -> np.ndarray:
     """The ``count`` time stamps after the last of ``time`` ``(n,)``, by the step between them.
 
     Example:
-        >>> following_times(np.array(["2024-01-01", "2024-02-01"], "datetime64[ns]"), 2).astype("datetime64[D]").tolist()
-        [datetime.date(2024, 3, 1), datetime.date(2024, 4, 1)]
+        >>> months = np.array(["2024-01-01", "2024-02-01"], "datetime64[ns]")
+        >>> following_times(months, 2).astype("datetime64[D]").astype(str).tolist()
+        ['2024-03-01', '2024-04-01']
     """
     step = step_between(time)
     ahead = np.arange(1, count + 1)

@@ -1,7 +1,7 @@
 """What is fitted on the training part, and only there: scalers, vocabularies, classes, the season.
 
-``Preparation.fit(train)`` looks at the training part; ``apply`` turns any part into ``Examples`` that a network can take,
-by the same numbers. Forecast windows are ranges of the flat arrays, so overlapping windows cost no memory.
+``Preparation.fit(train)`` looks at the training part; ``apply`` turns any part into ``Examples`` that a network can
+take, by the same numbers. Forecast windows are ranges of the flat arrays, so overlapping windows cost no memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Scaler:
 
     @classmethod
     def fit(cls, values: np.ndarray, kind: Scale) -> Scaler:
-        """Of ``(N, F)`` values, NaN left out; by scikit-learn's scaler of that name. A constant column keeps scale 1."""
+        """Of ``(N, F)`` values, NaN left out; by scikit-learn's scaler of that name. A constant column has scale 1."""
         from sklearn import preprocessing
 
         width = values.shape[1]

@@ -35,9 +35,9 @@ class StopAtNonFinite(keras.callbacks.Callback):
         members = self.batches.members(batch)
         shown = ", ".join(self.names(int(member)) for member in members[:6]) + (", ..." if len(members) > 6 else "")
         raise NonFiniteLossError(
-            f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1} of {len(self.batches)} ({shown}); the "
-            f"weights are no longer usable. Try a lower learning rate (it is {self.learning_rate:g}), or look for extreme "
-            "values in those inputs."
+            f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1} of {len(self.batches)} ({shown}); "
+            f"the weights are no longer usable. Try a lower learning rate (it is {self.learning_rate:g}), or look for "
+            "extreme values in those inputs."
         )
 
 

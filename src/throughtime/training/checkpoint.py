@@ -9,37 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import keras
 import numpy as np
 
 from ..data.transforms import Examples
 from ..errors import RunError
-
-
-def write_aside(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """``write`` fills a file beside ``path``, which then takes its place in one step."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """JSON, aside and renamed; NaN and infinity are refused because no other reader would take them."""
-    text = json.dumps(value, indent=1, allow_nan=False)
-    write_aside(path, lambda file: file.write(text.encode()))
+from ..files import write_aside
 
 
 def model_state(model: keras.Model) -> dict[str, np.ndarray]:

@@ -90,8 +90,9 @@ class _Seeded:
         # The width grows with the fourth root of the vocabulary (the rule of TensorFlow's feature columns), times 8
         # because small text vocabularies need more than 4 or 5 numbers a word.
         width = min(128, size, round(8 * size**0.25))
-        return layers.Embedding(size, width, embeddings_initializer=keras.initializers.RandomUniform(
-            -0.05, 0.05, seed=next(self._seeds)))
+        return layers.Embedding(
+            size, width, embeddings_initializer=keras.initializers.RandomUniform(-0.05, 0.05, seed=next(self._seeds))
+        )
 
 
 def _inputs(

@@ -27,9 +27,7 @@ PREDICTION_TOKENS = 16_384
 def predict_examples(model: keras.Model, examples: Examples, feeds: Any, *, pad_value: float = 0.0) -> np.ndarray:
     """The raw outputs in the order of the examples: ``(E, ...)``; one a step: ``(steps of all examples, ...)``."""
     longest = int(examples.lengths.max(initial=1))
-    batches = Batches(
-        examples, tokens=max(PREDICTION_TOKENS, longest), shuffle=False, feeds=feeds, pad_value=pad_value
-    )
+    batches = Batches(examples, tokens=max(PREDICTION_TOKENS, longest), shuffle=False, feeds=feeds, pad_value=pad_value)
     per_step = examples.per == "step"
     firsts = np.concatenate([[0], np.cumsum(examples.lengths)])
     result: np.ndarray | None = None

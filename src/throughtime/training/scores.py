@@ -29,8 +29,8 @@ class Evaluation:
     Attributes:
         part: its name.
         scores: ``{name: {metric: value}}``, the network first. Classes: accuracy and macro_f1 (the network also has
-            log_loss). Numbers: mae and rmse in the units of the target, mse_scaled after the scaler of the run (z-scored
-            by default).
+            log_loss). Numbers: mae and rmse in the units of the target, mse_scaled after the scaler of the run
+            (z-scored by default).
         primary: the metric that is compared; ``higher_is_better`` says which way.
         skill: ``{baseline: share of its error that the network removes}``, of the mean squared error or of the wrong
             answers: 1 is perfect, 0 no better, negative worse.
@@ -71,7 +71,8 @@ class Evaluation:
         if self.beats:
             return said + "."
         lost = [name for name, skill in self.skill.items() if skill <= 0]
-        return f"{said}. It does NOT beat {' or '.join(_article(name) for name in lost)}: use that instead, or look for the cause."
+        beaten_by = " or ".join(_article(name) for name in lost)
+        return f"{said}. It does NOT beat {beaten_by}: use that instead, or look for the cause."
 
     def table(self) -> list[tuple[str, ...]]:
         """Rows of text: name, each metric, skill of the network over that row."""

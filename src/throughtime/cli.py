@@ -1,0 +1,259 @@
+"""The command line: ``throughtime train``, ``predict``, ``demo``. Thin: it reads arguments, calls, prints.
+
+Results go to the standard output, progress and errors to the standard error. Exit codes: 0 done, 2 something that the
+user can mend (one line says what), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import ArgumentError, RunError, ThroughtimeError
+
+if TYPE_CHECKING:
+    from .training.run import Run
+    from .training.scores import Evaluation
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Recurrent networks that train: any sequence length, naive baselines beside every score.",
+)
+
+TABLE = typer.Argument(help="CSV, Parquet, Arrow or .ts file: one row a time step.", show_default=False)
+
+
+def main() -> None:
+    """The entry point: errors that the user can mend become one line and exit code 2."""
+    try:
+        app()
+    except ThroughtimeError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command with --resume goes on from the last epoch", err=True)
+        raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        sys.stderr.close()
+        raise SystemExit(0) from None
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from . import __version__
+
+        typer.echo(f"throughtime {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    table: Annotated[str, TABLE],
+    target: Annotated[str | None, typer.Option(help="Column to predict; forecasts: several, with commas.")] = None,
+    sequence: Annotated[
+        str | None, typer.Option(help="Column that tells the sequences apart. Without it: one long series.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="Column to sort each sequence by.")] = None,
+    features: Annotated[str | None, typer.Option(help="Input columns, with commas. By default all others.")] = None,
+    known: Annotated[
+        str | None, typer.Option(help="Forecasts: input columns whose future values are known, with commas.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classify, regress, forecast or tag. By default seen from the target.")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option(help="Forecasts: how many steps ahead.")] = None,
+    window: Annotated[
+        int | None, typer.Option(help="Forecasts: how many steps back. By default from the season and the horizon.")
+    ] = None,
+    cell: Annotated[str, typer.Option(help="lstm, gru or rnn.")] = "lstm",
+    units: Annotated[int, typer.Option(help="Units of a recurrent layer.")] = 64,
+    depth: Annotated[int, typer.Option(help="Recurrent layers.")] = 1,
+    dropout: Annotated[float, typer.Option(help="Share of hidden outputs dropped in training.")] = 0.3,
+    scale: Annotated[str, typer.Option(help="standard, minmax, robust or none.")] = "standard",
+    missing: Annotated[str, typer.Option(help="Missing inputs: fill (the last value, and an indicator) or refuse.")] = (
+        "fill"
+    ),
+    validation: Annotated[float, typer.Option(help="Share held out for early stopping.")] = 0.15,
+    test: Annotated[float, typer.Option(help="Share held out for the scores; 0 for none.")] = 0.15,
+    batch_size: Annotated[int | None, typer.Option(help="Most sequences of a batch.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Most time steps of a batch, instead of --batch-size.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without improvement before it stops.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split, the initial weights and the batches.")] = 0,
+    out: Annotated[str | None, typer.Option(help="Run directory. By default a new one, runs/NAME.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run directory.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Train a network on the sequences of a table, and write the run and its report.html."""
+    directory = _run_directory(table, out, resume)
+    if not resume:
+        _refuse_used(directory)
+    from .data.tables import read_table
+
+    data = read_table(
+        table,
+        target=_column_or_columns(target),
+        sequence=sequence,
+        time=time,
+        features=_columns(features),
+        known=_columns(known) or (),
+        task=task,  # type: ignore[arg-type]
+        horizon=horizon,
+        window=window,
+    )
+    from . import train as train_network
+
+    if validation <= 0:
+        raise ArgumentError(f"--validation={validation:g}; early stopping needs a share above 0.")
+    parts = data.split(validation=validation, test=test, seed=seed)
+    if not quiet:
+        _say(f"{data!r}", *data.notes)
+        _say(f"split: {', '.join(f'{len(part):,} sequences of {part.steps:,} steps' for part in parts)}")
+    run = train_network(
+        parts[0],
+        parts[1],
+        cell=cell,  # type: ignore[arg-type]
+        units=units,
+        depth=depth,
+        dropout=dropout,
+        scale=scale,  # type: ignore[arg-type]
+        missing=missing,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        tokens=tokens,
+        learning_rate=learning_rate,
+        epochs=epochs,
+        patience=patience,
+        seed=seed,
+        out=directory,
+        resume=resume,
+        progress=not quiet,
+    )
+    evaluation = run.evaluate(parts[2]) if test else run.evaluations["validation"]
+    _finish(run, evaluation, directory, command=shlex.join(["throughtime", *sys.argv[1:]]), title=Path(table).stem)
+
+
+@app.command()
+def predict(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Run directory that train wrote.")],
+    table: Annotated[str, TABLE],
+    out: Annotated[str | None, typer.Option(help="File to write: .csv, .parquet or .arrow. By default CSV here.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --out.")] = False,
+) -> None:
+    """Predict with a trained run: a row a sequence or time step; forecasts go on from the end of each series."""
+    from . import Run, read_like
+    from .data.sequences import Forecast
+
+    if out is not None and Path(out).exists() and not overwrite:
+        raise RunError(f"{out} exists; choose another file, or say --overwrite.")
+    run = Run.load(directory)
+    preparation = run.preparation
+    forecast: Forecast | None = preparation.forecast
+    data = read_like(table, preparation.schema, forecast, per=preparation.per)
+    predictions = run.predict(data)
+    if forecast is None and data.target is not None and preparation.some_targets(data):
+        _print_scores(run.evaluate(data, part=Path(table).name), err=True)
+    if out is not None:
+        typer.echo(f"wrote {predictions.write(out, overwrite=overwrite)}", err=True)
+    else:
+        from .training.predictions import write_table
+
+        sys.stdout.flush()
+        write_table(predictions.table(), sys.stdout.buffer, ".csv")
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(help="Run directory; the demo's own, replaced each time.")] = "runs/demo",
+    seed: Annotated[int, typer.Option(help="Of the split, the initial weights and the batches.")] = 0,
+) -> None:
+    """Train on JapaneseVowels: 640 utterances of 7 to 29 frames, told apart by their nine speakers."""
+    from .demo import japanese_vowels
+
+    directory = Path(out)
+    marker = directory / ".demo"
+    if directory.exists() and any(directory.iterdir()) and not marker.exists():
+        raise RunError(f"{out} is not empty and not of an earlier demo; choose another directory with --out.")
+    data, test = japanese_vowels()
+    from . import train as train_network
+
+    _say(
+        "JapaneseVowels: nine speakers say the vowels 'ae' (Kudo et al. 1999; shipped with aeon).",
+        f"train {data!r}",
+        f"test  {test!r}",
+    )
+    run = train_network(data, seed=seed)
+    directory.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    run.save(directory, overwrite=True)
+    _finish(run, run.evaluate(test), directory, command="throughtime demo", title="JapaneseVowels")
+
+
+def _finish(run: Run, evaluation: Evaluation, directory: Path, *, command: str, title: str) -> None:
+    from . import write_report
+
+    run.save(directory, overwrite=True)
+    report = write_report(run, directory / "report.html", command=command, title=title)
+    _print_scores(evaluation)
+    typer.echo(f"\n{evaluation.verdict()}")
+    about = run.about["padding"]
+    typer.echo(
+        f"{len(run.history)} epochs, best {run.best_epoch}; {run.about['seconds']:.0f} s on {run.about['versions']['backend']}; "
+        f"padding {about['bucketed']:.0%} of the batches ({about['unbucketed']:.0%} without buckets)"
+    )
+    typer.echo(f"\nrun     {directory}\nreport  {report}")
+
+
+def _print_scores(evaluation: Evaluation, *, err: bool = False) -> None:
+    rows = evaluation.table()
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        first, *rest = (cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in
+                        enumerate(zip(row, widths, strict=True)))  # fmt: skip
+        typer.echo("  ".join([first, *rest]).rstrip(), err=err)
+
+
+def _say(*lines: Any) -> None:
+    for line in lines:
+        typer.echo(str(line), err=True)
+
+
+def _columns(given: str | None) -> list[str] | None:
+    return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _column_or_columns(given: str | None) -> str | list[str] | None:
+    names = _columns(given)
+    return names[0] if names is not None and len(names) == 1 else names
+
+
+def _run_directory(table: str, out: str | None, resume: bool) -> Path:
+    """``--out``, or the first free of runs/NAME, runs/NAME-2, ...; to resume, the last of them that exists."""
+    if out is not None:
+        return Path(out)
+    stem = Path(table).name.split(".")[0] or "run"
+    names = [Path("runs") / (stem if i == 1 else f"{stem}-{i}") for i in range(1, 10_000)]
+    free = next(i for i, path in enumerate(names) if not path.exists())
+    return names[free - 1] if resume and free else names[free]
+
+
+def _refuse_used(directory: Path) -> None:
+    if (directory / "run.json").exists():
+        raise RunError(f"{directory} holds a run already; choose another --out.")
+    if (directory / "checkpoint.npz").exists():
+        raise RunError(f"{directory} holds an unfinished run; go on with --resume, or choose another --out.")

@@ -1,0 +1,89 @@
+"""A run's evidence as one JSON-friendly dict: what the report shows, and what another program may read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..files import finite
+from .run import Run
+
+
+def evidence(
+    run: Run, *, part: str | None = None, title: str | None = None, command: str | None = None
+) -> dict[str, Any]:
+    """Everything about a run, judged on one part.
+
+    Args:
+        part: which evaluation to show: by default the one added last ("test", where the run was evaluated on it).
+        title: of the report; by default the name of the data.
+        command: the command line that made the run, where it was made by one.
+    """
+    evaluation = run.evaluations[part or list(run.evaluations)[-1]]
+    about, train = run.about, run.about["parts"][0]
+    schema = run.preparation.schema
+    parts = [{key: p[key] for key in ("name", "sequences", "steps", "shortest", "median", "longest", "histogram")}
+             for p in about["parts"]]  # fmt: skip
+    shown: dict[str, Any] = {
+        "title": title or about["source"],
+        "task": schema.task,
+        "created": about["created"],
+        "verdict": {"text": evaluation.verdict(), "beats": evaluation.beats},
+        "notes": about["notes"],
+        "data": {
+            "source": about["source"],
+            "parts": parts,
+            "features": train["features"],
+            "target": train.get("target"),
+            "padding": about["padding"],
+        },
+        "network": {"cell": run.settings["cell"], **about["network"]},
+        "curves": {
+            "epoch": list(range(1, len(run.history) + 1)),
+            "loss": [epoch["loss"] for epoch in run.history],
+            "validation_loss": [epoch[about["monitor"]] for epoch in run.history],
+            "best_epoch": run.best_epoch,
+        },
+        "scores": {
+            "part": evaluation.part,
+            "primary": evaluation.primary,
+            "higher_is_better": evaluation.higher_is_better,
+            "unit": "",
+            "rows": [
+                {"name": name, "network": name == evaluation.network, "values": values}
+                for name, values in evaluation.scores.items()
+            ],
+            "skill": [{"against": name, "value": value} for name, value in evaluation.skill.items()],
+        },
+        **evaluation.detail,
+        "settings": run.settings,
+        "python": python_code(run),
+        "versions": about["versions"],
+        "seconds": about["seconds"],
+    }
+    if "val_accuracy" in run.history[0]:
+        shown["curves"]["validation_score"] = [epoch["val_accuracy"] for epoch in run.history]
+        shown["curves"]["score_name"] = "accuracy"
+    if command is not None:
+        shown["command"] = command
+    return finite(shown)
+
+
+def python_code(run: Run) -> str:
+    """The lines that repeat a run."""
+    schema, forecast = run.preparation.schema, run.preparation.forecast
+    reading = [repr(run.about["source"])]
+    roles: dict[str, Any] = {"target": schema.target if len(schema.target) != 1 else schema.target[0]}
+    roles |= {"sequence": schema.sequence, "time": schema.time, "task": schema.task}
+    if forecast is not None:
+        roles |= {"horizon": forecast.horizon, "window": forecast.window, "known": forecast.known or None}
+    reading += [f"{name}={value!r}" for name, value in roles.items() if value]
+    settings = [f"{name}={value!r}" for name, value in run.settings.items() if value is not None]
+    if run.settings["cell"] == "model":
+        settings = ["model=model" if entry.startswith("cell=") else entry for entry in settings]
+    return (
+        "import throughtime as tt\n\n"
+        f"data = tt.read_table({', '.join(reading)})\n"
+        "train, validation, test = data.split()\n"
+        f"run = tt.train(\n    train,\n    validation,\n    {', '.join(settings)},\n)\n"
+        "print(run.evaluate(test).verdict())\n"
+    )

@@ -1,0 +1,79 @@
+"""What a training can be told, and what is chosen where the user is silent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ..data.transforms import SCALES, Examples, Missing, Scale
+from ..errors import ArgumentError, one_of
+from .networks import CELLS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that, with the data, determines a run. None means chosen from the data; a run stores what was chosen.
+
+    Attributes:
+        cell: "lstm", "gru" or "rnn"; "model" for a model of the user's own.
+        units: of a recurrent layer, in each direction.
+        depth: recurrent layers.
+        dropout: share of hidden outputs dropped in training.
+        scale: scaler of numbers, "standard", "minmax", "robust" or "none".
+        missing: "fill" or "refuse".
+        batch_size: most sequences of a batch; or ``tokens``, most padded time steps of one.
+        buckets: most padded lengths.
+        learning_rate: of Adam.
+        clipnorm: global norm that a gradient is clipped to.
+        epochs: at most; ``patience``: epochs without a better validation loss before training stops.
+        seed: of the initial weights, dropout and the order of the batches.
+    """
+
+    cell: str = "lstm"
+    units: int = 64
+    depth: int = 1
+    dropout: float = 0.3
+    scale: Scale = "standard"
+    missing: Missing = "fill"
+    batch_size: int | None = None
+    tokens: int | None = None
+    buckets: int = 8
+    learning_rate: float | None = None
+    clipnorm: float = 1.0
+    epochs: int | None = None
+    patience: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        one_of("cell", self.cell, [*CELLS, "model"])
+        one_of("scale", self.scale, SCALES)
+        one_of("missing", self.missing, ("fill", "refuse"))
+        for name in ("units", "depth", "buckets", "batch_size", "tokens", "epochs", "patience"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+                raise ArgumentError(f"{name}={value!r}; give a whole number of at least 1.")
+        if not 0 <= self.dropout < 1:
+            raise ArgumentError(f"dropout={self.dropout!r}; give a share from 0 up to, not including, 1.")
+        for name in ("learning_rate", "clipnorm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ArgumentError(f"{name}={value!r}; give a number above 0.")
+        if self.batch_size is not None and self.tokens is not None:
+            raise ArgumentError("give batch_size= or tokens=, not both.")
+
+    def chosen_for(self, examples: Examples) -> dict[str, Any]:
+        """The settings with every None replaced by what suits so many examples."""
+        chosen = asdict(self)
+        forecast = examples.per == "horizon"
+        if self.batch_size is None and self.tokens is None:
+            chosen["batch_size"] = 64 if forecast else 16 if len(examples) < 1000 else 32
+        chosen["learning_rate"] = self.learning_rate or (1e-3 if forecast else 3e-3)
+        return chosen
+
+    @staticmethod
+    def complete(chosen: dict[str, Any], batches: int) -> None:
+        """Epochs and patience are counted in updates: small data needs many epochs, large data few."""
+        chosen["epochs"] = chosen["epochs"] or int(np.clip(round(3_000 / batches), 20, 200))
+        chosen["patience"] = chosen["patience"] or int(np.clip(round(300 / batches), 5, 30))

@@ -1,0 +1,238 @@
+"""``train``: a network for sequences, trained, compared with naive answers, kept with what it takes to repeat it.
+
+train part -> Preparation.fit -> Examples -> Batches -> keras fit -> best weights -> Run
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..backend import backend_version
+from ..data.batching import Batches
+from ..data.sequences import SequenceData
+from ..data.transforms import Missing, Preparation, Scale
+from ..errors import ArgumentError, DataError, RunError
+from ..files import make_directory
+from .baselines import Baselines
+from .callbacks import KeepBest, ShowProgress, StopAtNonFinite
+from .checkpoint import Progress, data_fingerprint, restore_state
+from .describe import describe_data, describe_network
+from .networks import Cell, build_network, check_outputs, feeds_of
+from .run import Run
+from .settings import Settings
+
+# The metric that equals the loss and is exact over batches of any sizes.
+LOSS_METRIC = {True: "cross_entropy", False: "mse"}
+
+
+def train(
+    train: SequenceData,
+    validation: SequenceData | None = None,
+    *,
+    model: keras.Model | None = None,
+    cell: Cell = "lstm",
+    units: int = 64,
+    depth: int = 1,
+    dropout: float = 0.3,
+    scale: Scale = "standard",
+    missing: Missing = "fill",
+    batch_size: int | None = None,
+    tokens: int | None = None,
+    buckets: int = 8,
+    learning_rate: float | None = None,
+    clipnorm: float = 1.0,
+    epochs: int | None = None,
+    patience: int | None = None,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Trains a network on sequences.
+
+    Adam with a clipped global gradient norm; stops when the validation loss no longer falls, and returns the best
+    weights. With ``out`` there is a checkpoint after every epoch and the finished run is saved there.
+
+    Args:
+        train: the training part.
+        validation: what early stopping looks at; by default 15% are held out of ``train`` (forecasts: its last steps).
+        model: a keras.Model of your own, compiled or not, in place of ours. Its input is ``(batch, steps, features)``
+            as ``Preparation`` makes them; or several, named "numbers", "codes", "mask".
+        cell, units, depth, dropout, scale, missing, batch_size, tokens, buckets, learning_rate, clipnorm, epochs,
+            patience, seed: see ``Settings``.
+        out: a directory for checkpoints and the finished run.
+        resume: go on from the checkpoint in ``out``, if there is one; a finished run is loaded.
+        progress: show how far it is.
+
+    Raises:
+        DataError: data that cannot be trained on. ArgumentError: settings that are not accepted. RunError: ``out``
+        holds a run already, or one begun with other settings. NonFiniteLossError: the loss became NaN or infinite.
+
+    Example:
+        >>> from throughtime.data.arrays import from_arrays
+        >>> rng = np.random.default_rng(0)
+        >>> rising = [np.cumsum(rng.normal(1, 1, (n, 1)), axis=0) for n in rng.integers(5, 20, 40)]
+        >>> data = from_arrays(rising + [-x for x in rising], ["up"] * 40 + ["down"] * 40)
+        >>> run = train(data, epochs=3, progress=False)
+        >>> run.evaluations["validation"].beats
+        True
+    """
+    if model is not None:
+        cell = "model"  # type: ignore[assignment]
+    asked = Settings(
+        cell=cell, units=units, depth=depth, dropout=dropout, scale=scale, missing=missing, batch_size=batch_size,
+        tokens=tokens, buckets=buckets, learning_rate=learning_rate, clipnorm=clipnorm, epochs=epochs,
+        patience=patience, seed=seed,
+    )  # fmt: skip
+    path = None if out is None else Path(out)
+    if path is not None and (path / "run.json").exists():
+        if resume:
+            return Run.load(path)
+        raise RunError(f"{path} holds a run already; choose another directory.")
+    checkpoint = None if path is None else path / "checkpoint.npz"
+    if checkpoint is not None and checkpoint.exists() and not resume:
+        raise RunError(f"{path} holds an unfinished run; resume it, or choose another directory.")
+    began = time.monotonic()
+    if validation is None:
+        train, validation = train.split(validation=0.15, test=0, seed=seed)
+    preparation = Preparation.fit(train, scale=scale, missing=missing)
+    examples, held_out = preparation.apply(train), preparation.apply(validation)
+    if not examples.numbers.shape[1] and not examples.codes.shape[1]:
+        raise DataError(f"{train.source} has no input column; name at least one feature.")
+    settings = asked.chosen_for(examples)
+    if model is None:
+        model = build_network(preparation, examples, cell=cell, units=units, depth=depth, dropout=dropout, seed=seed)
+    feeds, pad_value, warning = feeds_of(model, examples)
+    batching = {key: settings[key] for key in ("batch_size", "tokens", "buckets")} | {
+        "seed": seed, "feeds": feeds, "pad_value": pad_value
+    }  # fmt: skip
+    batches = Batches(examples, **batching)
+    validation_batches = Batches(held_out, **batching, shuffle=False)
+    Settings.complete(settings, len(batches))
+    if asked.cell == "model":
+        outputs = keras.ops.convert_to_numpy(model.predict_on_batch(batches[0][0]))
+        check_outputs(outputs.shape, preparation, examples)
+        compile_own = not model.compiled
+    else:
+        compile_own = True
+    if compile_own:
+        _compile(model, preparation, settings)
+    elif asked.learning_rate is not None:
+        raise ArgumentError("the model is compiled, so its optimizer has the learning rate; leave out learning_rate=.")
+    monitor = f"val_{LOSS_METRIC[bool(preparation.classes)]}" if compile_own else "val_loss"
+
+    fingerprint = {**settings, "data": data_fingerprint(examples), "validation": data_fingerprint(held_out)}
+    fingerprint["parameters"] = model.count_params()
+    state = Progress()
+    if path is not None:
+        make_directory(path)
+    model.optimizer.build(model.trainable_variables)
+    if checkpoint is not None and checkpoint.exists():
+        state = Progress.read(checkpoint, fingerprint=fingerprint)
+        restore_state(model, state.state, str(checkpoint))
+    done = len(state.history)
+    keep = KeepBest(
+        state,
+        monitor=monitor,
+        patience=settings["patience"],
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+    )
+
+    def named(example: int) -> str:
+        b = int(np.searchsorted(train.offsets, examples.starts[example], side="right") - 1)
+        if examples.per != "horizon":
+            return f"sequence {train.ids[b]!s}"
+        return f"series {train.ids[b]!s} from step {examples.starts[example] - train.offsets[b]}"
+
+    rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+    callbacks: list[keras.callbacks.Callback] = [StopAtNonFinite(batches, named, rate), keep]
+    shown = ShowProgress(epochs=settings["epochs"], batches=len(batches), best=state) if progress else None
+    if shown is not None:
+        callbacks.append(shown)
+    batches.start_at(done)
+    if done < settings["epochs"] and not keep.in_vain():
+        try:
+            model.fit(
+                batches,
+                validation_data=validation_batches,
+                epochs=settings["epochs"],
+                initial_epoch=done,
+                callbacks=callbacks,
+                verbose=0,
+            )
+        finally:
+            if shown is not None:
+                shown.close()
+    model.set_weights(state.best_weights)
+
+    notes = list(train.notes)
+    if warning:
+        notes.append(warning)
+    run = Run(
+        model=model,
+        preparation=preparation,
+        baselines=Baselines.fit(preparation, train, examples),
+        history=state.history,
+        best_epoch=state.best_epoch,
+        settings=settings,
+        feeds=feeds,
+        pad_value=pad_value,
+        about={
+            "source": train.source,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "notes": notes,
+            "monitor": monitor,
+            "parts": [describe_data(train, "train")],
+            "padding": {
+                "bucketed": batches.padding,
+                "unbucketed": 1 - float(examples.lengths.mean()) / max(1, int(examples.lengths.max())),
+                "buckets": [{"length": b.length, "batch": b.batch, "sequences": len(b.members)} for b in batches.plan],
+            },
+            "network": describe_network(model),
+            "versions": {
+                "throughtime": version("throughtime"),
+                "keras": keras.__version__,
+                "backend": backend_version(),
+                "numpy": np.__version__,
+                "python": platform.python_version(),
+            },
+            "seconds": round(time.monotonic() - began, 2),
+        },
+    )
+    run.evaluate(validation, part="validation")
+    if path is not None:
+        run.save(path)
+        assert checkpoint is not None
+        checkpoint.unlink(missing_ok=True)
+    return run
+
+
+def _compile(model: keras.Model, preparation: Preparation, settings: dict[str, Any]) -> None:
+    """Our loss, as a mean over real targets; and the same as a metric, which is exact over batches of any sizes."""
+    name = LOSS_METRIC[bool(preparation.classes)]
+    loss: keras.losses.Loss
+    metrics: list[keras.metrics.Metric]
+    if preparation.classes and model.output_shape[-1] == 1:
+        loss = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
+        metrics = [keras.metrics.BinaryCrossentropy(name=name), keras.metrics.BinaryAccuracy(name="accuracy")]
+    elif preparation.classes:
+        loss = keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")
+        metrics = [
+            keras.metrics.SparseCategoricalCrossentropy(name=name),
+            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+        ]
+    else:
+        loss = keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+        metrics = [keras.metrics.MeanSquaredError(name=name)]
+    optimizer = keras.optimizers.Adam(settings["learning_rate"], global_clipnorm=settings["clipnorm"])
+    model.compile(optimizer, loss, weighted_metrics=metrics)
