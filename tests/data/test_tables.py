@@ -145,6 +145,13 @@ def test_sequence_column_may_be_categorical_with_levels_unused_and_unsorted():
     assert data.numbers[:, 0].tolist() == [1, 3, 2]
 
 
+def test_sequence_column_may_be_a_dictionary_that_repeats_a_value():
+    who = pa.DictionaryArray.from_arrays(pa.array([0, 1, 2]), pa.array(["b", "a", "b"]))
+    data = read_table(pa.table({"s": who, "x": [1, 2, 3], "y": [0.5, 1.5, 0.5]}), sequence="s", target="y")
+    assert data.ids.tolist() == ["b", "a"]
+    assert data.numbers[:, 0].tolist() == [1, 3, 2]
+
+
 def test_sequence_column_of_several_chunks_and_types():
     for values in (
         [2, 1, 2, 3],
@@ -351,6 +358,12 @@ def test_day_and_month_are_never_guessed():
 def test_missing_text_dates_are_refused():
     for texts in (["2024-01-01", None], ["1.5", "nan"]):
         with refused(DataError, "'t' is missing in 1 of 2 rows, first in row 2"):
+            stamps(texts)
+
+
+def test_years_of_two_digits_are_refused():
+    for texts in (["03/04/24", "25/04/24"], ["25.04.24", "26.04.24"]):
+        with refused(DataError, f"'t' holds {texts[0]!r} in row 1", "2024-12-31"):
             stamps(texts)
 
 
@@ -670,6 +683,7 @@ def check(data: SequenceData) -> None:
     [
         ("t.csv", CSV), ("t.txt", CSV.replace(",", ";")), ("t.tsv", CSV.replace(",", "\t")), ("t.dat", CSV),
         ("t.csv", CSV.replace(",", "|")), ("t.csv", DECIMAL_COMMAS),
+        ("t.txt", CSV.replace(",", " ")),
         ("t.csv", "\ufeff" + CSV), ("t.csv", CSV.replace("\n", "\r\n")), ("t.csv", CSV.replace(",", " , ", 5)),
         ("T.CSV", CSV + "\n"),
     ],
@@ -695,11 +709,28 @@ def test_quoted_text_with_delimiters_and_line_breaks(tmp_path):
     assert read_table(path, sequence="s", target="y").levels == (('a, "b"\nc', "d"),)
 
 
+def test_line_breaks_in_text_far_into_the_file(tmp_path):
+    rows = ["0,plain,u"] * 20_000 + ['1,"x\ny",v'] * 200_000  # several of the blocks that are parsed on their own
+    data = read_table(csv(tmp_path, "s,w,y\n" + "\n".join(rows) + "\n"), sequence="s", target="y")
+    assert data.levels == (("plain", "x\ny"),)
+    assert data.lengths.tolist() == [20_000, 200_000]
+
+
 def test_kinds_are_seen_from_all_of_the_file(tmp_path):
     rows = ["0,1,u"] * 200_000 + ["1,1.5,v"]  # the fraction lies beyond the first block that is parsed
     data = read_table(csv(tmp_path, "s,x,y\n" + "\n".join(rows) + "\n"), sequence="s", target="y")
     assert data.numbers[-1, 0] == 1.5
     assert data.steps == 200_001
+
+
+def test_a_slip_among_numbers_is_named(tmp_path):
+    path = csv(tmp_path, "x,w,v\n1,a1,1\n2,2,2\n3,b,3\n1O,c,x\n")
+    data = read_table(path, target="w", task="tag")
+    assert any("'x' is read as text" in note and "'1O'" in note for note in data.notes)
+    assert any("'v' is read as text" in note and "'x'" in note for note in data.notes)
+    assert not any("'w'" in note for note in data.notes)
+    with refused(DataError, "target 'v' holds 'x' among its numbers"):
+        read_table(path, target="v", horizon=1)
 
 
 def test_an_empty_line_in_one_column_is_a_missing_value(tmp_path):

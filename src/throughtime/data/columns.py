@@ -109,6 +109,20 @@ def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, list[Any]]:
     return index.cast(pa.int32()).fill_null(-1).to_numpy(), array.dictionary.to_pylist()
 
 
+def odd_one(levels: tuple[Any, ...]) -> str | None:
+    """The first text that is no number where half of them or more are: most likely a slip; None elsewhere."""
+    odd = [level for level in levels if isinstance(level, str) and not _is_number(level)]
+    return odd[0] if odd and all(isinstance(one, str) for one in levels) and 2 * len(odd) <= len(levels) else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def as_text(levels: tuple[Any, ...]) -> tuple[str, ...]:
     """Levels of a category that is text, where a table holds only numbers there: 1.0 came from "1"."""
     return tuple(str(int(one)) if isinstance(one, float) and one.is_integer() else str(one) for one in levels)
@@ -188,7 +202,10 @@ def _from_text(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     found: dict[str, pa.Array] = {}
     for format in FORMATS:
         read = pc.strptime(texts, format=format, unit="s", error_is_null=True)
-        if read.null_count == 0 and not any(read.equals(other) for other in found.values()):
+        # %Y takes "24" for the year 24, so that a year of two digits would fit several formats.
+        if read.null_count or pc.min(pc.year(read)).as_py() < 1000:
+            continue
+        if not any(read.equals(other) for other in found.values()):
             found[format] = read
     if len(found) > 1:
         raise DataError(

@@ -264,6 +264,8 @@ def _text(path: Path) -> Table:
     if not header.strip() and '"' not in sample.decode("utf-8", errors="replace"):
         raise DataError(f"{path.name} is empty: there is no row of column names.")
     delimiter = max(",\t;|", key=header.count)
+    if delimiter not in header and " " in header.strip() and len({line.count(" ") for line in lines[:3]}) == 1:
+        delimiter = " "
     decimal = "."
     if delimiter != ",":
         cell = rf"(?:^|{re.escape(delimiter)})\s*-?\d+%s\d+\s*(?={re.escape(delimiter)}|$)"
@@ -271,7 +273,7 @@ def _text(path: Path) -> Table:
         decimal = "," if commas > points else "."
     parse: dict[str, Any] = {
         "delimiter": delimiter,
-        "newlines_in_values": b'"' in sample,
+        "newlines_in_values": True,  # costs nothing measurable
         # An empty line in a table of one column is a missing value; in others it is nothing.
         "ignore_empty_lines": delimiter in header,
     }

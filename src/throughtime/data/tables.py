@@ -93,7 +93,7 @@ def read_table(
     if not number_names and not text and forecast is None:
         raise DataError(
             f"{table.source} has no input column left beside sequence, time and target; its columns are "
-            f"{listed(table.names, 30)}. {' '.join(notes)}".rstrip()
+            f"{listed(table.names, 30)}. {' '.join(note for note in notes if note.startswith('Left out'))}".rstrip()
         )
     gone = [name for name in known if name not in number_names and name not in text]
     if gone:
@@ -322,6 +322,9 @@ def _categories(
         if notes is not None and not found:
             notes.append(f"Left out, as it has no value in any row: {name!r}.")
             continue
+        slip = col.odd_one(found) if notes is not None else None
+        if notes is not None and slip is not None:
+            notes.append(f"Column {name!r} is read as text, as it holds {slip!r}; its other values are mostly numbers.")
         values[:, len(kept)] = rows.move(codes)
         levels.append(col.as_text(found))
         kept.append(name)

@@ -54,6 +54,9 @@ def past(table: Table, targets: list[str], rows: Rows, every: bool, notes: list[
         type = table.type(name)
         col.refuse_other(name, type)
         if str(type) == "bool" or col.kind(type) in ("category", "date"):
+            slip = col.odd_one(col.categories(table.take(name))[1]) if col.is_text(type) else None
+            if slip is not None:
+                raise DataError(f"target {name!r} holds {slip!r} among its numbers; mend it, or leave the field empty.")
             raise DataError(
                 f"target {name!r} holds {type} values; a forecast needs numbers (for yes and no, write 1 and 0, or say "
                 "task='tag' without horizon=)."
