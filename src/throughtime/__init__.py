@@ -40,8 +40,7 @@ _PLACES = {
     "write_report": ("report.page", False),
     "ThroughtimeError": ("errors", False),
 }
-__all__ = ["Batches", "Ragged", "Run", "SequenceData", "ThroughtimeError", "from_arrays", "read_like", "read_table", "train",
-           "write_report"]  # fmt: skip
+__all__ = [*_PLACES]  # noqa: PLE0604 (the names above, which are imported when they are first used)
 __version__ = "0.1.0"
 
 

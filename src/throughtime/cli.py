@@ -124,7 +124,9 @@ def train(
     parts = data.split(validation=validation, test=test, seed=seed)
     if not quiet:
         _say(f"{data!r}", *data.notes)
-        _say(f"split: {', '.join(f'{len(part):,} sequences of {part.steps:,} steps' for part in parts)}")
+        names = ("training", "validation", "test")
+        sizes = (f"{part.steps:,} steps in {len(part):,} sequence{'s' if len(part) != 1 else ''}" for part in parts)
+        _say("split: " + ", ".join(f"{name} {size}" for name, size in zip(names, sizes, strict=False)))
     run = train_network(
         parts[0],
         parts[1],
@@ -152,12 +154,15 @@ def train(
 def predict(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Run directory that train wrote.")],
     table: Annotated[str, TABLE],
-    out: Annotated[str | None, typer.Option(help="File to write: .csv, .parquet or .arrow. By default CSV here.")] = None,
+    out: Annotated[
+        str | None, typer.Option(help="File to write: .csv, .parquet or .arrow. By default CSV here.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --out.")] = False,
 ) -> None:
     """Predict with a trained run: a row a sequence or time step; forecasts go on from the end of each series."""
     from . import Run, read_like
     from .data.sequences import Forecast
+    from .training.scores import has_targets
 
     if out is not None and Path(out).exists() and not overwrite:
         raise RunError(f"{out} exists; choose another file, or say --overwrite.")
@@ -166,7 +171,7 @@ def predict(
     forecast: Forecast | None = preparation.forecast
     data = read_like(table, preparation.schema, forecast, per=preparation.per)
     predictions = run.predict(data)
-    if forecast is None and data.target is not None and preparation.some_targets(data):
+    if forecast is None and data.target is not None and has_targets(data):
         _print_scores(run.evaluate(data, part=Path(table).name), err=True)
     if out is not None:
         typer.echo(f"wrote {predictions.write(out, overwrite=overwrite)}", err=True)
@@ -211,10 +216,10 @@ def _finish(run: Run, evaluation: Evaluation, directory: Path, *, command: str, 
     report = write_report(run, directory / "report.html", command=command, title=title)
     _print_scores(evaluation)
     typer.echo(f"\n{evaluation.verdict()}")
-    about = run.about["padding"]
+    padding, seconds, backend = run.about["padding"], run.about["seconds"], run.about["versions"]["backend"]
     typer.echo(
-        f"{len(run.history)} epochs, best {run.best_epoch}; {run.about['seconds']:.0f} s on {run.about['versions']['backend']}; "
-        f"padding {about['bucketed']:.0%} of the batches ({about['unbucketed']:.0%} without buckets)"
+        f"{len(run.history)} epochs, best {run.best_epoch}; {seconds:.0f} s on {backend}; "
+        f"padding {padding['bucketed']:.0%} of the batches ({padding['unbucketed']:.0%} without buckets)"
     )
     typer.echo(f"\nrun     {directory}\nreport  {report}")
 

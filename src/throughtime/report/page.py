@@ -10,10 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
 from . import numbers, sections
+
+if TYPE_CHECKING:
+    from ..training.run import Run
 
 Evidence = Mapping[str, Any]
 _HERE = Path(__file__).parent
@@ -67,3 +70,24 @@ def write(evidence: Evidence, path: str | os.PathLike[str]) -> Path:
     finally:
         aside.unlink(missing_ok=True)
     return path
+
+
+def write_report(
+    run: Run,
+    path: str | os.PathLike[str],
+    *,
+    part: str | None = None,
+    title: str | None = None,
+    command: str | None = None,
+) -> Path:
+    """The report of a run as one self-contained HTML file; returns its path.
+
+    Args:
+        part: the evaluation to show; by default the one added last ("test", where the run was evaluated on it).
+        title: by default the name of the data.
+        command: the command line that made the run, if one did.
+
+    Raises:
+        RunError: the folder of ``path`` does not exist.
+    """
+    return write(run.evidence(part=part, title=title, command=command), path)

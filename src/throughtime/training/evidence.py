@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..files import finite
-from .run import Run
+
+if TYPE_CHECKING:
+    from .run import Run
 
 
 def evidence(

@@ -88,7 +88,9 @@ class Predictions:
         if isinstance(values, Ragged):
             columns[name] = np.repeat(self.ids, values.lengths)
             columns[self.schema.time or "step"] = (
-                self.time if self.time is not None else np.concatenate([np.arange(n) for n in values.lengths])
+                _readable(self.time)
+                if self.time is not None
+                else np.concatenate([np.arange(n) for n in values.lengths])
             )
             values = values.values
             probabilities = None if probabilities is None else probabilities.values
@@ -97,7 +99,7 @@ class Predictions:
             columns[name] = np.repeat(self.ids, horizon)
             columns["step_ahead"] = np.tile(np.arange(1, horizon + 1), len(values))
             if self.time is not None:
-                columns[self.schema.time or "time"] = self.time.reshape(-1)
+                columns[self.schema.time or "time"] = _readable(self.time.reshape(-1))
             values = values.reshape(-1, values.shape[-1])
         else:
             columns[name] = self.ids
@@ -189,6 +191,16 @@ def answer(
         classes=preparation.classes,
         time=data.time if per_step else None,
     )
+
+
+def _readable(time: np.ndarray) -> np.ndarray:
+    """Time stamps in the coarsest of days, seconds and nanoseconds that loses nothing."""
+    if np.issubdtype(time.dtype, np.datetime64):
+        for unit in ("D", "s"):
+            coarse = time.astype(f"datetime64[{unit}]")
+            if (coarse == time).all():
+                return coarse
+    return time
 
 
 def _times_ahead(data: SequenceData, last: np.ndarray, horizon: int) -> np.ndarray | None:

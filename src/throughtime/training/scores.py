@@ -34,7 +34,7 @@ class Evaluation:
         primary: the metric that is compared; ``higher_is_better`` says which way.
         skill: ``{baseline: share of its error that the network removes}``, of the mean squared error or of the wrong
             answers: 1 is perfect, 0 no better, negative worse.
-        count: how many answers were scored.
+        count: how many answers were scored, each for one ``counted``.
         detail: what the report draws: confusion matrix, forecasts, errors by step ahead. JSON values.
     """
 
@@ -44,6 +44,7 @@ class Evaluation:
     higher_is_better: bool
     skill: dict[str, float]
     count: int
+    counted: str
     detail: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -64,9 +65,10 @@ class Evaluation:
         best = min(self.skill, key=lambda name: self.skill[name])
         ours, theirs = self[self.primary], self.scores[best][self.primary]
         if self.higher_is_better:
-            said = f"is right on {ours:.1%} of {self.count:,}; the {best} on {theirs:.1%}"
+            said = f"is right on {ours:.1%} of {self.count:,} {self.counted}; the {best} on {theirs:.1%}"
         else:
-            said = f"has a {self.primary.upper()} of {ours:.4g} on {self.count:,}; {_article(best)} has {theirs:.4g}"
+            error = {"rmse": "an RMSE"}.get(self.primary, "a scaled MSE")
+            said = f"has {error} of {ours:.4g} on {self.count:,} {self.counted}; {_article(best)} has {theirs:.4g}"
         said = f"The {self.network} network {said}"
         if self.beats:
             return said + "."
@@ -82,6 +84,14 @@ class Evaluation:
             cells = (f"{values[m]:.4g}" if m in values else "" for m in metrics)
             rows.append((name, *cells, f"{self.skill[name]:+.3f}" if name in self.skill else ""))
         return rows
+
+
+def has_targets(data: SequenceData) -> bool:
+    """Whether there is a target value to score against."""
+    if data.target is None:
+        return False
+    values = data.target.values
+    return bool((values >= 0).any() if data.target.kind == "category" else np.isfinite(values).any())
 
 
 def _article(name: str) -> str:
@@ -161,6 +171,7 @@ def _classes(
         higher_is_better=True,
         skill=skill,
         count=len(truth),
+        counted="time steps" if examples.per == "step" else "sequences",
         detail=detail,
     )
 
@@ -215,6 +226,7 @@ def _numbers(
         higher_is_better=False,
         skill=skill,
         count=int(known.sum()),
+        counted={"example": "values", "step": "time steps", "horizon": "forecast values"}[examples.per],
         detail=detail,
     )
 

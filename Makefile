@@ -1,0 +1,47 @@
+# Everything here runs on a fresh machine with Python 3.11 or newer; what it needs goes into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint types check docs browser clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/demo.installed  ## train on real sequences and write runs/demo/report.html
+	$(BIN)/throughtime demo
+
+test: $(VENV)/test.installed browser  ## all tests on JAX, then those that train on PyTorch and TensorFlow
+	KERAS_BACKEND=jax $(BIN)/python -m pytest
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -m backend
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m backend
+
+lint: $(VENV)/test.installed
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+
+types: $(VENV)/test.installed
+	$(BIN)/mypy
+
+check: lint types test
+
+# The report is tested in a browser. Debian's is taken where we may install it; otherwise the one that Playwright brings.
+browser: $(VENV)/test.installed
+	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 \
+	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	  || $(BIN)/playwright install chromium \
+	  || echo "no browser could be installed: the report's browser tests will say so"
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --upgrade pip
+
+$(VENV)/demo.installed: pyproject.toml | $(VENV)/bin/python
+	$(PIP) --editable '.[demo]' --constraint constraints.txt
+	touch $@
+
+$(VENV)/test.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) --editable '.[test]' --constraint constraints.txt
+	touch $@ $(VENV)/demo.installed
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
