@@ -21,8 +21,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "throughtime"
 ORDER = (
     "errors",
     "backend files ragged",
-    "data.seasons",
+    "data.seasons data.splits",
     "data.sequences",
+    "data.arrays",
     "data.sources data.columns",
     "data.rows",
     "data.targets",

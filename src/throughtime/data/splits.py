@@ -1,0 +1,175 @@
+"""Where sequences are split: which go to which part, and at which steps each is cut. Numbers in, numbers out.
+
+A part is asked for as a share, a float from 0 to 1, or as a whole number, of sequences or of time steps.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import ArgumentError, DataError
+
+PARTS = ("training", "validation", "test")
+
+
+def refuse_share(name: str, share: float) -> None:
+    """Raises ArgumentError unless ``share`` is a float from 0 to below 1, or a whole number."""
+    if not (share >= 0 and (_is_whole(share) or share < 1)):  # so put that NaN is refused as well
+        raise ArgumentError(f"{name}={share!r} is neither a share from 0 to 1 nor a whole number from 0 on.")
+
+
+def _is_whole(share: float) -> bool:
+    return isinstance(share, int | np.integer)
+
+
+# Whole sequences ----------------------------------------------------------------------------------------------------
+
+
+def draw(
+    count: int, *, validation: float, test: float, codes: np.ndarray | None = None, seed: int = 0
+) -> list[np.ndarray]:
+    """The sequences of ``[training, validation, test]``, drawn at random; each part in rising order.
+
+    Args:
+        count: how many sequences there are.
+        validation, test: the size of a part.
+        codes: ``(count,)`` the class of each sequence, to draw from each class in proportion. Validation and test then
+            hold of each class its share of the whole to within one. One sequence of each class stays in training
+            wherever there are enough others to hold out; those are then drawn in proportion among themselves.
+        seed: of the draw.
+
+    Raises:
+        DataError: no sequence is left to train on.
+    """
+    sizes = [int(share) if _is_whole(share) else max(1, round(share * count)) if share else 0
+             for share in (validation, test)]
+    if sum(sizes) >= count:
+        raise DataError(
+            f"{count} sequence{'s' if count != 1 else ''} cannot be split into training, {sizes[0]} validation "
+            f"and {sizes[1]} test sequences; give more sequences, smaller parts, or by='time'."
+        )
+    rng = np.random.default_rng(seed)
+    if codes is None:
+        codes = np.zeros(count, np.int64)
+    _, classes, members = np.unique(codes, return_inverse=True, return_counts=True)
+    from_class = _apportion(members, sizes[0], sizes[1], rng)
+    order = rng.permutation(count)
+    order = order[np.argsort(classes[order], kind="stable")]
+    place = np.arange(count) - np.repeat(np.cumsum(members) - members, members)  # inside its class
+    held = np.repeat(np.cumsum(from_class, axis=1), members, axis=0)
+    part = (place[:, None] >= held).sum(1)  # 0: validation, 1: test, 2: training
+    return [np.sort(order[part == number]) for number in (2, 0, 1)]
+
+
+def _apportion(members: np.ndarray, validation: int, test: int, rng: np.random.Generator) -> np.ndarray:
+    """``(classes, 2)``: how many of each class go to validation and to test; the columns add up to both sizes.
+
+    A controlled rounding (Cox 1987): both numbers of a class are its exact quotas, rounded down or up, and their sum is
+    at most the rounded up sum of the quotas, so that what stays in training does.
+    """
+    number, per = _quota(members, validation + test)
+    per *= max(validation + test, 1)
+    down_v, rest_v = np.divmod(number * validation, per)
+    down_t, rest_t = np.divmod(number * test, per)
+    both = rest_v + rest_t > per  # a class whose two quotas may both be rounded up
+    chance = rng.permutation(len(members))
+    # Validation rounds up first where that takes nothing from test: otherwise test could be left without candidates.
+    up_v = np.zeros(len(members), bool)
+    order = np.lexsort((chance, -rest_v, ~both & (rest_t > 0), rest_v == 0))
+    up_v[order[: validation - down_v.sum()]] = True
+    up_t = np.zeros(len(members), bool)
+    order = np.lexsort((chance, -rest_t, ~both, up_v, rest_t == 0))
+    up_t[order[: test - down_t.sum()]] = True
+    return np.stack([down_v + up_v, down_t + up_t], axis=1)
+
+
+def _quota(members: np.ndarray, held: int) -> tuple[np.ndarray, int]:
+    """How many of each class to hold out, as exact fractions ``number / per`` that add up to ``held``.
+
+    In proportion to the class, but at most all of it but one; what such a class cannot give, the others give in
+    proportion. In proportion alone where even so there would be too few.
+    """
+    if held > (members - 1).sum():
+        return members * held, int(members.sum())
+    full = np.zeros(len(members), bool)
+    while True:
+        left, among = held - int((members - 1)[full].sum()), int(members[~full].sum())
+        beyond = ~full & (members * left > (members - 1) * among)
+        if not beyond.any():
+            among = max(among, 1)
+            return np.where(full, (members - 1) * among, members * left), among
+        full |= beyond
+
+
+# Later steps of every sequence --------------------------------------------------------------------------------------
+
+
+def training_stops(lengths: np.ndarray, *, validation: float, test: float, gap: int | None = None) -> np.ndarray:
+    """``(B,)`` steps of each sequence that ``cut`` gives to training whatever the window will be."""
+    return np.maximum(_borders(lengths, validation, test, gap or 0)[0][1], 0)
+
+
+def cut(
+    lengths: np.ndarray,
+    *,
+    validation: float,
+    test: float,
+    window: int = 0,
+    horizon: int = 1,
+    history: str = "own",
+    gap: int | None = None,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """``(starts, stops)`` of each sequence in ``[training, validation, test]``, ``(B,)`` each, in time steps.
+
+    Where a sequence has fewer than ``window + horizon`` steps for a part, nothing could be predicted in it, and its
+    stop is its start. For the other arguments see ``SequenceData.split``.
+
+    Raises:
+        ArgumentError: a gap shorter than the window, with "own" history.
+        DataError: a part in which no sequence has enough steps.
+
+    Example:
+        >>> [(int(a[0]), int(b[0])) for a, b in cut(np.array([20]), validation=4, test=5, window=2, history="shared")]
+        [(0, 11), (9, 15), (13, 20)]
+    """
+    least = window if history == "own" else 0
+    if gap is None:
+        gap = least
+    elif gap < least:
+        raise ArgumentError(
+            f"gap={gap} is less than the window of {window} steps, so the parts would share rows; "
+            "give a larger gap, or history='shared' to allow shared inputs."
+        )
+    reach = window - least  # rows before a part that its first prediction looks back on
+    cuts = []
+    for name, share, (start, stop) in zip(
+        PARTS, (1, validation, test), _borders(lengths, validation, test, gap - least), strict=True
+    ):
+        start = np.maximum(start - reach, 0)
+        room = stop - start
+        enough = room >= window + horizon
+        if share and not enough.any():
+            raise DataError(
+                f"the {name} part of a series of {int(lengths.max(initial=0))} steps has "
+                f"{int(room.max(initial=0))} steps, fewer than window + horizon = {window} + {horizon}; give a "
+                "longer series, a shorter window or horizon, or larger parts."
+            )
+        cuts.append((start, np.where(enough, stop, start)))
+    return cuts
+
+
+def _borders(
+    lengths: np.ndarray, validation: float, test: float, apart: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """``(starts, stops)`` of the three parts, counted from the end, with ``apart`` steps left out before a part.
+
+    What is left out comes off the part before, so that each part has the size asked for and training has the rest,
+    which may be below 0.
+    """
+    stop = lengths
+    parts = []
+    for share in (test, validation):
+        size = np.full(len(lengths), share) if _is_whole(share) else np.round(share * lengths).astype(np.int64)
+        parts.append((stop - size, stop))
+        stop = stop - size - np.where(size > 0, apart, 0)
+    return [(np.zeros_like(lengths), stop), parts[1], parts[0]]
