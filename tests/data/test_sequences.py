@@ -1,22 +1,20 @@
-"""SequenceData: what ``from_arrays`` makes of arrays, and splits that neither lose, mix nor share rows."""
+"""SequenceData: parts that keep every column aligned, and splits that neither lose, mix nor share rows."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from throughtime.data.sequences import Forecast, Schema, SequenceData, Target
 from throughtime.errors import ArgumentError, DataError
-from throughtime.ragged import Ragged, offsets_from_lengths
-
-THREE = [np.arange(6.0).reshape(3, 2), np.zeros((0, 2)), np.full((1, 2), 9.0)]
+from throughtime.ragged import offsets_from_lengths
 
 
 def made_of(lengths, *, per="step", labels=None, horizon=None, window=None) -> SequenceData:
@@ -64,245 +62,6 @@ def rows_of(data: SequenceData) -> list[list[tuple[int, int]]]:
             assert all(data.target.values[i, 0] == b for b, _ in part)
     assert data.notes == ("a note",)
     return parts
-
-
-# from_arrays: inputs -----------------------------------------------------------------------------------------------
-
-
-def test_the_same_sequences_in_every_form() -> None:
-    ragged = Ragged.from_list(THREE)
-    padded, mask = ragged.to_padded(fill=math.nan)
-    pre, pre_mask = ragged.to_padded(fill=math.nan, side="pre")
-    target = ["up", "down", "up"]
-    forms = [
-        SequenceData.from_arrays(ragged, target),
-        SequenceData.from_arrays(THREE, target),
-        SequenceData.from_arrays(tuple(THREE), target),
-        SequenceData.from_arrays(padded, target, mask=mask),
-        SequenceData.from_arrays(pre, target, mask=pre_mask),
-        SequenceData.from_arrays(padded, target, lengths=[3, 0, 1]),
-    ]
-    for data in forms:
-        assert data.offsets.tolist() == [0, 3, 3, 4]
-        assert data.numbers.tolist() == [[0, 1], [2, 3], [4, 5], [9, 9]]
-        assert data.lengths.tolist() == [3, 0, 1]
-        assert (len(data), data.steps) == (3, 4)
-        assert data.inputs.to_list()[0].tolist() == THREE[0].tolist()
-        assert data.target.labels().tolist() == target
-        assert data.categories.shape == (4, 0)
-        assert data.ids.tolist() == [0, 1, 2]
-        assert data.time is None
-        assert data.schema == Schema(task="classify", target=("y",), numbers=("x0", "x1"))
-
-
-def test_padded_without_mask_is_full_length() -> None:
-    data = SequenceData.from_arrays(np.arange(12.0).reshape(2, 3, 2), [1.0, 2.0])
-    assert data.lengths.tolist() == [3, 3]
-    assert data.numbers.tolist() == np.arange(12.0).reshape(6, 2).tolist()
-
-
-@pytest.mark.parametrize(
-    "inputs",
-    [
-        [[1.0, 2.0, 3.0], [4.0]],
-        [np.array([[1.0], [2.0], [3.0]]), np.array([[4.0]])],
-        Ragged.from_list([[1.0, 2.0, 3.0], [4.0]]),
-        np.array([np.array([1.0, 2.0, 3.0]), np.array([4.0])], dtype=object),
-    ],
-)
-def test_one_feature_with_and_without_its_dimension(inputs) -> None:
-    data = SequenceData.from_arrays(inputs, [0.0, 1.0], names=["price"])
-    assert data.numbers.tolist() == [[1], [2], [3], [4]]
-    assert data.schema.numbers == ("price",)
-    assert data.lengths.tolist() == [3, 1]
-
-
-def test_one_feature_padded() -> None:
-    data = SequenceData.from_arrays(np.array([[1.0, 2.0], [3.0, math.nan]]), ["a", "b"], lengths=[2, 1])
-    assert data.numbers.tolist() == [[1], [2], [3]]
-
-
-@pytest.mark.parametrize(
-    ("dtype", "held"),
-    [("float16", "float32"), ("float32", "float32"), ("float64", "float64"), ("int8", "float32"), ("int16", "float32"),
-     ("int64", "float64"), ("bool", "float32")],
-)
-def test_numbers_are_floats_that_hold_what_was_given(dtype, held) -> None:
-    data = SequenceData.from_arrays([np.array([1, 0]).astype(dtype)], ["a"])
-    assert data.numbers.dtype == held
-    assert data.numbers.tolist() == [[1], [0]]
-
-
-def test_a_batch_of_none() -> None:
-    for target in ([], np.zeros((0, 2)), Ragged.from_list([])):
-        data = SequenceData.from_arrays(Ragged(np.zeros((0, 2)), np.array([0])), target)
-        assert (len(data), data.steps, data.numbers.shape) == (0, 0, (0, 2))
-        assert repr(data).startswith("SequenceData(regress: 0 sequences, no steps, 2 numbers")
-        assert data.missing() == {}
-
-
-# from_arrays: targets ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("target", "levels", "codes"),
-    [
-        (["up", "down", "up"], ("down", "up"), [1, 0, 1]),
-        ([7, -1, 7], (-1, 7), [1, 0, 1]),
-        ([True, False, True], (False, True), [1, 0, 1]),
-        (np.array([2, 2, 2], np.uint8), (2,), [0, 0, 0]),
-        (pd.Series(["b", "a", "b"], index=[7, 8, 9]), ("a", "b"), [1, 0, 1]),
-        (np.array(["b", None, "a"], dtype=object), ("a", "b"), [1, -1, 0]),
-    ],
-)
-def test_labels_a_sequence(target, levels, codes) -> None:
-    data = SequenceData.from_arrays(THREE, target)
-    assert data.schema.task == "classify"
-    assert (data.target.kind, data.target.per, data.target.levels) == ("category", "sequence", levels)
-    assert data.target.values.dtype == np.int32
-    assert data.target.values.tolist() == codes
-    assert data.target.labels().tolist() == [None if code < 0 else levels[code] for code in codes]
-
-
-def test_float_labels_where_the_task_says_so() -> None:
-    data = SequenceData.from_arrays(THREE, [2.5, 1.0, math.nan], task="classify")
-    assert data.target.levels == (1.0, 2.5)
-    assert data.target.values.tolist() == [1, 0, -1]
-
-
-@pytest.mark.parametrize(
-    ("target", "names"),
-    [
-        ([1.0, 2.0, math.nan], ("y",)),
-        (np.array([[1.0], [2.0], [3.0]]), ("y",)),
-        (np.arange(6.0).reshape(3, 2), ("y0", "y1")),
-        ([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], ("y0", "y1")),
-    ],
-)
-def test_numbers_a_sequence(target, names) -> None:
-    data = SequenceData.from_arrays(THREE, target)
-    assert (data.schema.task, data.schema.target) == ("regress", names)
-    assert (data.target.kind, data.target.per, data.target.names) == ("number", "sequence", names)
-    assert data.target.values.dtype == np.float64
-    np.testing.assert_array_equal(data.target.values, np.asarray(target, np.float64).reshape(3, -1))
-
-
-def test_whole_numbers_are_numbers_where_the_task_says_so() -> None:
-    for target in ([1, 2, 3], [True, False, True]):
-        data = SequenceData.from_arrays(THREE, target, task="regress")
-        assert data.target.kind == "number"
-        assert data.target.values.tolist() == [[float(value)] for value in target]
-
-
-def test_labels_a_step_in_every_form() -> None:
-    inputs = np.arange(12.0).reshape(2, 3, 2)
-    mask = np.array([[True, True, True], [True, False, False]])
-    padded = np.array([["a", "b", "a"], ["c", "PAD", "PAD"]])
-    lists = [["a", "b", "a"], ["c"]]
-    forms = [
-        SequenceData.from_arrays(inputs, padded, mask=mask, task="tag"),
-        SequenceData.from_arrays(inputs, padded, lengths=[3, 1], task="tag"),
-        SequenceData.from_arrays(inputs, Ragged.from_list(lists), mask=mask),
-        SequenceData.from_arrays(inputs, lists, mask=mask),
-        SequenceData.from_arrays([inputs[0], inputs[1, :1]], lists),
-        SequenceData.from_arrays([inputs[0], inputs[1, :1]], [np.array(labels) for labels in lists]),
-    ]
-    for data in forms:
-        assert data.schema.task == "tag"
-        assert (data.target.kind, data.target.per, data.target.levels) == ("category", "step", ("a", "b", "c"))
-        assert data.target.values.tolist() == [0, 1, 0, 2]
-
-
-def test_numbers_a_step() -> None:
-    inputs = [np.zeros((3, 2)), np.zeros((1, 2))]
-    flat = SequenceData.from_arrays(inputs, [[1.0, 2.0, 3.0], [4.0]])
-    assert (flat.schema.task, flat.target.per, flat.target.values.tolist()) == ("regress", "step", [[1], [2], [3], [4]])
-    two = SequenceData.from_arrays(np.zeros((2, 3, 2)), np.arange(12.0).reshape(2, 3, 2), lengths=[3, 1])
-    assert (two.target.names, two.target.per) == (("y0", "y1"), "step")
-    assert two.target.values.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
-
-
-def test_a_row_of_numbers_as_long_as_the_sequences_is_not_guessed() -> None:
-    inputs, target = np.zeros((2, 3, 1)), np.arange(6.0).reshape(2, 3)
-    for arguments in ({}, {"mask": np.array([[True] * 3, [True, False, False]])}, {"lengths": [3, 1]}):
-        with pytest.raises(ArgumentError, match="3 numbers a sequence, and the sequences 3 steps: pass a Ragged"):
-            SequenceData.from_arrays(inputs, target, **arguments)
-    assert SequenceData.from_arrays(inputs, target, task="regress").target.per == "sequence"
-    assert SequenceData.from_arrays(inputs, Ragged.from_list(target)).target.per == "step"
-    assert SequenceData.from_arrays([[1.0] * 3, [1.0]], target).target.per == "sequence"
-
-
-# from_arrays: forecasts --------------------------------------------------------------------------------------------
-
-
-def test_forecast_of_the_inputs_themselves() -> None:
-    data = SequenceData.from_arrays([[1, 2, 3], [4]], horizon=2, window=5, names=["load"])
-    assert data.schema == Schema(task="forecast", target=("load",))
-    assert data.forecast == Forecast(horizon=2, window=5)
-    assert data.numbers.shape == (4, 0)
-    assert (data.target.names, data.target.per, data.target.kind) == (("load",), "step", "number")
-    assert data.target.values.tolist() == [[1], [2], [3], [4]]
-    assert data.target.values.dtype == np.float64
-
-
-def test_forecast_with_covariates() -> None:
-    inputs = np.arange(12.0).reshape(2, 3, 2)
-    data = SequenceData.from_arrays(inputs, np.array([[1, 2, 3], [4, 5, 6]]), horizon=1)
-    assert data.schema == Schema(task="forecast", target=("y",), numbers=("x0", "x1"))
-    assert data.target.values.tolist() == [[1], [2], [3], [4], [5], [6]]
-    assert data.forecast == Forecast(horizon=1)
-
-
-def test_to_predict_from_without_a_target() -> None:
-    for task in ("classify", "regress", "tag"):
-        data = SequenceData.from_arrays(THREE, task=task)
-        assert data.target is None
-        assert data.schema == Schema(task=task, numbers=("x0", "x1"))
-        assert "no target" in repr(data)
-
-
-# from_arrays: what is refused --------------------------------------------------------------------------------------
-
-LABELS = ["a", "b", "c"]
-
-
-@pytest.mark.parametrize(
-    ("inputs", "arguments", "error", "message"),
-    [
-        (np.zeros(3), {"target": LABELS}, DataError, r"inputs are \(sequences, steps, features\); given shape \(3,\)"),
-        (np.zeros((3, 2, 1, 1)), {"target": LABELS}, DataError, r"\(steps, features\) a sequence; given Ragged"),
-        ([["x"], ["y"], ["z"]], {"target": LABELS}, DataError, "inputs are numbers"),
-        (THREE, {"target": LABELS, "names": ["one"]}, DataError, "1 names were given for 2 features"),
-        (THREE, {"target": LABELS, "names": ["a", "a"]}, DataError, "a name of its own; given 'a', 'a'"),
-        (THREE, {"target": LABELS[:2]}, DataError, "2 targets were given for 3 sequences"),
-        (THREE, {"target": "a"}, DataError, "one value a sequence or a step"),
-        (THREE, {"target": [["a"], [], ["b", "c"]]}, DataError, "as many steps in each sequence as the inputs"),
-        (THREE, {"target": [[1.0], [2.0, 3.0], [4.0]]}, DataError, "as many steps in each sequence as the inputs"),
-        (THREE, {"target": np.eye(3, 4, dtype=int)}, DataError, r"not one-hot rows, .* task='tag'; given \(3, 4\)"),
-        (THREE, {"target": ["a", 1, None], "task": "regress"}, DataError, "regress predicts numbers, K a sequence"),
-        (THREE, {"target": LABELS, "task": "regress"}, DataError, "regress predicts numbers"),
-        (THREE, {"target": np.array(["a", 1, 2.5], object)}, DataError, "labels are of several types"),
-        (THREE, {"target": LABELS, "task": "tag"}, DataError, "task='tag' has one target a step"),
-        (THREE, {"target": [1.0, 2.0, 3.0], "horizon": 1}, DataError, "task='forecast' has one target a step"),
-        (THREE, {"target": [["a"] * 3, [], ["b"]], "task": "classify"}, DataError, "a label a step is task='tag'"),
-        (THREE, {"target": [["a"] * 3, [], ["b"]], "horizon": 1}, DataError, "forecast predicts numbers, K a step"),
-        (THREE, {}, ArgumentError, "without a target, say task=, one of 'classify'"),
-        (THREE, {"target": LABELS, "task": "clasify"}, ArgumentError, "Did you mean 'classify'"),
-        (THREE, {"task": "forecast"}, ArgumentError, "needs horizon=.* given None"),
-        (THREE, {"horizon": 0}, ArgumentError, "at least 1; given 0"),
-        (THREE, {"horizon": 1.5}, ArgumentError, r"horizon=1\.5 is not a number of time steps"),
-        (THREE, {"horizon": 1, "window": 0}, ArgumentError, "window=0 is not a number of time steps"),
-        (THREE, {"target": LABELS, "task": "classify", "horizon": 2}, ArgumentError, "belong to task='forecast'"),
-        (THREE, {"target": LABELS, "window": 2}, ArgumentError, "window=2 belongs to a forecast"),
-        (THREE, {"target": LABELS, "lengths": [1, 0, 1]}, ArgumentError, "one padded array.*the inputs are a list"),
-        (Ragged.from_list(THREE), {"target": LABELS, "mask": np.ones((3, 3), bool)}, ArgumentError, "are a Ragged"),
-        (np.zeros((3, 2)), {"target": LABELS, "lengths": [1, 2, 3]}, ArgumentError, "integers from 0 to 2"),
-        (np.zeros((3, 2)), {"target": LABELS, "mask": np.ones((3, 2))}, ArgumentError, "booleans"),
-    ],
-)
-def test_from_arrays_refuses(inputs, arguments, error, message) -> None:
-    with pytest.raises(error, match=message):
-        SequenceData.from_arrays(inputs, **arguments)
 
 
 def test_columns_of_other_lengths_are_refused() -> None:
@@ -407,23 +166,7 @@ def test_sequences_are_dealt_out_once(lengths, validation, test, stratify, seed)
     assert [part.ids.tolist() for part in again] == [part.ids.tolist() for part in parts]
 
 
-@given(st.lists(st.integers(1, 25), min_size=1, max_size=6), st.integers(0, 9), st.data())
-def test_each_class_in_proportion_to_within_one(sizes, seed, data) -> None:
-    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    count = len(labels)
-    assume(count >= 3)
-    held = data.draw(st.tuples(st.integers(1, count - 2), st.integers(1, count - 2)))
-    assume(sum(held) < count)
-    train, validation, test = made_of([1] * count, labels=labels).split(validation=held[0], test=held[1], seed=seed)
-    seen, drawn, tested = (Counter(part.target.labels().tolist()) for part in (train, validation, test))
-    for label, size in enumerate(sizes):
-        assert seen[label] + drawn[label] + tested[label] == size
-        assert abs(drawn[label] - size * held[0] / count) < 1
-        left = size - drawn[label]  # the test part is drawn from what the validation part left
-        assert abs(tested[label] - left * held[1] / (count - held[0])) < 1
-
-
-def test_a_rare_class_stays_in_training() -> None:
+def test_a_rare_class_stays_in_training_by_split() -> None:
     for labels in (["a"] + ["b"] * 9, ["b"] + ["a"] * 9):
         for part in made_of([1] * 10, labels=labels).split(validation=1, test=1)[1:]:
             assert part.target.labels().tolist() == [labels[-1]]
@@ -559,14 +302,18 @@ def test_shared_history_predicts_every_step_of_a_part(lengths, window, horizon, 
         gap = gap or 0
         for b, length in enumerate(lengths):
             share = [size if isinstance(size, int) else round(size * length) for size in (validation, test)]
-            test_from, valid_from = length - share[1], length - sum(share)
+            test_from = length - share[1]
+            valid_to = test_from - (gap if share[1] else 0)
+            valid_from = valid_to - share[0]
+            train_to = valid_from - (gap if share[0] else 0)
             if valid_from < window:
                 continue
-            assert parts["train"].get(b, []) == list(range(valid_from))
-            if validation and share[0] > gap:
-                assert predicted(parts["validation"][b], window) == list(range(valid_from + gap, test_from))
-            if test and share[1] > gap:
-                assert predicted(parts["test"][b], window) == list(range(test_from + gap, length))
+            train = list(range(train_to)) if train_to >= window + horizon else []
+            assert parts["train"].get(b, []) == train
+            if validation and share[0] >= horizon:
+                assert predicted(parts["validation"][b], window) == list(range(valid_from, valid_to))
+            if test and share[1] >= horizon:
+                assert predicted(parts["test"][b], window) == list(range(test_from, length))
 
 
 def test_a_split_in_time_by_hand() -> None:
@@ -574,11 +321,11 @@ def test_a_split_in_time_by_hand() -> None:
     own = [by_series(part)[0] for part in data.split(validation=4, test=5)]
     assert own == [list(range(11)), list(range(11, 15)), list(range(15, 20))]
     wide = [by_series(part)[0] for part in data.split(validation=4, test=5, gap=3)]
-    assert wide == [list(range(11)), list(range(12, 15)), list(range(16, 20))]
+    assert wide == [list(range(9)), list(range(10, 14)), list(range(15, 20))]
     shared = [by_series(part)[0] for part in data.split(validation=4, test=5, history="shared")]
     assert shared == [list(range(11)), list(range(9, 15)), list(range(13, 20))]
     apart = [by_series(part)[0] for part in data.split(validation=4, test=5, history="shared", gap=1)]
-    assert apart == [list(range(11)), list(range(10, 15)), list(range(14, 20))]
+    assert apart == [list(range(9)), list(range(8, 14)), list(range(13, 20))]
     assert all(part.forecast == data.forecast for part in data.split(validation=4, test=5))
 
 
@@ -586,8 +333,50 @@ def test_short_series_fall_out_and_the_others_stay_whole() -> None:
     data = made_of([30, 2, 0, 18], horizon=1, window=2)
     train, test = (by_series(part) for part in data.split(validation=0, test=6))
     assert train == {0: list(range(24)), 3: list(range(12))}
-    assert {b: test[b] for b in (0, 3)} == {0: list(range(24, 30)), 3: list(range(12, 18))}
-    assert 2 not in test
+    assert test == {0: list(range(24, 30)), 3: list(range(12, 18))}
+
+
+def test_a_series_too_short_for_one_part_stays_in_the_others() -> None:
+    data = made_of([40, 12, 7], horizon=2, window=3)
+    train, validation, test = (by_series(part) for part in data.split(validation=0.15, test=5))
+    assert {b: len(steps) for b, steps in train.items()} == {0: 29, 1: 5}, "two steps of the third predict nothing"
+    assert {b: len(steps) for b, steps in validation.items()} == {0: 6}, "two steps of the second predict nothing"
+    assert {b: len(steps) for b, steps in test.items()} == {0: 5, 1: 5, 2: 5}
+    shared = [by_series(part) for part in data.split(validation=0.15, test=5, history="shared")]
+    assert shared[1] == {0: list(range(26, 35)), 1: list(range(2, 7))}
+
+
+@given(
+    st.lists(st.integers(20, 300), min_size=1, max_size=3),
+    st.sampled_from([0, 0.1, 0.15, 0.17, 0.2, 0.25, 0.33, 7, 12]),
+    st.sampled_from([0, 0.1, 0.15, 0.17, 0.2, 0.25, 0.33, 7, 12]),
+    st.sampled_from(["own", "shared"]),
+    st.sampled_from([None, 0, 5, 30]),
+    st.integers(0, 99),
+)
+@example([50], 0.15, 0.15, "shared", None, 0)  # 7.5 steps are rounded up to 8 in both parts: 34 train, not 35
+def test_the_window_is_chosen_from_the_training_rows_alone(lengths, validation, test, history, gap, seed) -> None:
+    rng = np.random.default_rng(seed)
+    data = made_of(lengths, horizon=1)
+    rows = np.arange(data.steps)
+    wave = np.sin(2 * np.pi * rows / rng.integers(2, 9))[:, None] + rng.normal(0, 0.1, (data.steps, 2))
+    arguments = {"validation": validation, "test": test, "history": history, "gap": gap}
+    try:
+        train, *_ = replace(data, target=replace(data.target, values=wave)).split(**arguments)
+    except (ArgumentError, DataError):
+        assume(False)
+    other = rng.normal(0, 1e6, wave.shape) * (1 - 2 * (rows % 2))[:, None]
+    b, t = train.numbers.T.astype(int)
+    mine = data.offsets[b] + t
+    if gap is None:  # up to the first row of the next part
+        share = [size if isinstance(size, int) else np.round(size * data.lengths) for size in (validation, test)]
+        valid_from = (data.lengths - sum(share)).astype(int)
+        assert all(valid_from[name] == (b == name).sum() for name in set(b.tolist()))
+    other[mine] = wave[mine]
+    again, *_ = replace(data, target=replace(data.target, values=other)).split(**arguments)
+    assert again.forecast == train.forecast
+    assert again.forecast.window is not None
+    assert again.season() == train.season()
 
 
 def test_what_has_no_window_is_cut_without_a_gap() -> None:
@@ -595,7 +384,7 @@ def test_what_has_no_window_is_cut_without_a_gap() -> None:
     assert data.forecast is None
     parts = [by_series(part)[0] for part in data.split(validation=0.2, test=3)]
     assert parts == [[0, 1, 2, 3, 4], [5, 6], [7, 8, 9]]
-    assert [by_series(part)[0] for part in data.split(validation=0, test=3, gap=1)] == [list(range(7)), [8, 9]]
+    assert [by_series(part)[0] for part in data.split(validation=0, test=3, gap=1)] == [list(range(6)), [7, 8, 9]]
     several = made_of([10, 4]).split(validation=0, test=0.5, by="time")
     assert [by_series(part) for part in several] == [{0: [*range(5)], 1: [0, 1]}, {0: [*range(5, 10)], 1: [2, 3]}]
 

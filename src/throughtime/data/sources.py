@@ -36,7 +36,7 @@ SIGNATURES = (
     (b"PK\x03\x04", "a zip or Excel file (save an Excel sheet as CSV)"),
     (b"\xd0\xcf\x11\xe0", "an old Excel file (save the sheet as CSV)"),
     (b"\x89HDF", "an HDF5 file"),
-    (b"\x93NUMPY", "a NumPy file (use SequenceData.from_arrays)"),
+    (b"\x93NUMPY", "a NumPy file (use tt.from_arrays)"),
     (b"\x1f\x8b", "a gzip file (its name must end in .csv.gz)"),
     (b"FEA1", "a Feather file of version 1 (write it again as version 2)"),
     (b"SQLite format 3", "an SQLite database"),
