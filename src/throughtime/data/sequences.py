@@ -238,7 +238,7 @@ class SequenceData:
                 default "time" for forecasts and for a single sequence.
             history: for forecasts, where the window before a part's first prediction comes from. "own": from the
                 part itself, so that no row is in two parts. "shared": from the rows before it, as published benchmarks
-                do; those rows are inputs only, and every prediction of the part is made.
+                do; those rows are inputs only, and every step of the part itself is predicted.
             gap: ``by="time"``: steps between the last one that a part predicts and the first that the next predicts.
                 By default, and at least, the window ("own"), or 0 ("shared"); 0 where there is no window. A longer
                 gap comes off the end of the part before.
@@ -246,7 +246,7 @@ class SequenceData:
                 each class in training wherever there are enough others to hold out.
             seed: of the draw.
 
-        ``by="time"``, a sequence that is too short for a prediction in some part is not in that part.
+        ``by="time"``, a sequence that has too few steps for a part to predict anything is not in that part.
 
         Raises:
             DataError: too few sequences or steps for the parts asked for.

@@ -33,9 +33,9 @@ def draw(
     Args:
         count: how many sequences there are.
         validation, test: the size of a part.
-        codes: ``(count,)`` the class of each sequence, to draw from each class in proportion. Validation and test then
-            hold of each class its share of the whole to within one. One sequence of each class stays in training
-            wherever there are enough others to hold out; those are then drawn in proportion among themselves.
+        codes: ``(count,)`` the class of each sequence, to draw from each class in proportion: validation and test each
+            hold its share of the whole, to within one. Only where that could leave a class without a sequence in
+            training does the class keep one (if there are enough others to hold out), and the others make up for it.
         seed: of the draw.
 
     Raises:
