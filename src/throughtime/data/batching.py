@@ -212,10 +212,14 @@ class Batches(keras.utils.PyDataset):
         steps = np.arange(bucket.length)
         mask = np.zeros((rows, bucket.length), bool)
         mask[:real] = steps < e.lengths[members, None]
-        at = np.zeros((rows, bucket.length), np.int64)
-        at[:real] = e.starts[members, None] + np.minimum(steps, np.maximum(e.lengths[members, None] - 1, 0))
+        at = (e.starts[members, None] + steps)[mask[:real]]  # only what is valid: an empty sequence points nowhere
         ahead = np.zeros((rows, e.horizon), np.int64)
         ahead[:real] = (e.starts + e.lengths)[members, None] + np.arange(e.horizon)
+
+        def padded(flat: np.ndarray, padding: float = 0) -> np.ndarray:
+            held = np.full((*mask.shape, *flat.shape[1:]), padding, flat.dtype)
+            held[mask] = flat[at]
+            return held
 
         def feed(name: str) -> np.ndarray:
             if name == "mask":
@@ -223,15 +227,13 @@ class Batches(keras.utils.PyDataset):
                 shown[real:, 0] = True  # a row without a valid step is an edge that not every layer survives
                 return shown
             if name == "numbers":
-                return np.where(mask[..., None], e.numbers[at], np.float32(self.pad_value))
+                return padded(e.numbers, self.pad_value)
             if name == "codes":
-                return np.where(mask[..., None], e.codes[at], np.int32(0))
+                return padded(e.codes)
             if name == "future_numbers":
                 return e.numbers[:, list(e.known_numbers)][ahead]
             return e.codes[:, list(e.known_codes)][ahead]
 
-        if not len(e.numbers):  # every sequence is empty: there is no row to point at
-            at, ahead = at[:, :0], ahead[:, :0]
         inputs = feed(self.feeds) if isinstance(self.feeds, str) else {name: feed(name) for name in self.feeds}
         if e.targets is None:
             return (inputs,)
@@ -241,17 +243,13 @@ class Batches(keras.utils.PyDataset):
             targets[:real] = e.targets[members]
             weights[:real] = 1.0 if e.weights is None else e.weights[members]
         elif e.per == "step":
-            targets = np.where(_like(mask, e.targets), e.targets[at], e.targets.dtype.type(0))
-            weights[:] = mask if e.weights is None else np.where(mask, e.weights[at], 0)
+            targets = padded(e.targets)
+            weights[:] = mask if e.weights is None else padded(e.weights)
         else:
             targets = e.targets[ahead]
             assert e.weights is not None
             weights[:real] = e.weights[ahead[:real]]
         return inputs, targets, weights
-
-
-def _like(mask: np.ndarray, flat: np.ndarray) -> np.ndarray:
-    return mask.reshape(*mask.shape, *([1] * (flat.ndim - 1)))
 
 
 def _examples(inputs: Ragged, targets: np.ndarray | Ragged | None) -> Examples:

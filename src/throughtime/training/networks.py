@@ -76,6 +76,7 @@ class _Seeded:
             self._units,
             kernel_initializer=keras.initializers.GlorotUniform(next(self._seeds)),
             recurrent_initializer=keras.initializers.Orthogonal(seed=next(self._seeds)),
+            seed=next(self._seeds),  # without one, Keras draws it from Python's global generator
             **options,
         )
 
