@@ -28,23 +28,30 @@ class Scaler:
 
     @classmethod
     def fit(cls, values: np.ndarray, kind: Scale) -> Scaler:
-        """Of ``(N, F)`` values, NaN left out; by scikit-learn's scaler of that name. A constant column has scale 1."""
-        from sklearn import preprocessing
+        """Of ``(N, F)`` values, NaN left out; "standard", "minmax" and "robust" as scikit-learn defines them.
 
+        A column that is constant, or whose middle half is ("robust"), has scale 1; so has one without a value, about 0.
+        """
+        # Not scikit-learn's own: in float32 its minmax takes a column that spans less than 1e-6 for a constant one.
         width = values.shape[1]
-        known = np.isfinite(values).any(0) if len(values) else np.zeros(width, bool)
         center, scale = np.zeros(width), np.ones(width)
-        if kind != "none" and known.any():
-            seen = values[:, known]
+        for column in range(width if kind != "none" else 0):
+            seen = values[:, column].astype(np.float64)  # a column at a time: the copy is small
+            seen = seen[~np.isnan(seen)]
+            if not len(seen):
+                continue
+            low, high = seen.min(), seen.max()
             if kind == "standard":
-                fitted = preprocessing.StandardScaler().fit(seen)
-                center[known], scale[known] = fitted.mean_, fitted.scale_
+                center[column], spread = seen.mean(), seen.std()
             elif kind == "minmax":
-                fitted = preprocessing.MinMaxScaler().fit(seen)
-                center[known], scale[known] = fitted.data_min_, 1 / fitted.scale_
+                center[column], spread = low, high - low
             else:
-                fitted = preprocessing.RobustScaler().fit(seen)
-                center[known], scale[known] = fitted.center_, fitted.scale_
+                quarter, center[column], three_quarters = np.percentile(seen, [25, 50, 75])
+                spread = three_quarters - quarter
+            if low == high:  # asked of the values, as the mean of a constant is rounded
+                center[column] = low
+            elif spread > 0:
+                scale[column] = spread
         return cls(center=center, scale=scale)
 
     def apply(self, values: np.ndarray) -> np.ndarray:
@@ -277,7 +284,13 @@ class Preparation:
         )
         # A window whose whole horizon is missing teaches and tests nothing.
         seen = np.concatenate([[0], np.cumsum(observed)])
+        possible = len(starts)
         starts = starts[seen[starts + window + horizon] > seen[starts + window]]
+        if possible and not len(starts):
+            raise DataError(
+                f"in {data.source} every target is missing in the {horizon} step(s) after each window of {window} "
+                "steps; fill some of them in, or choose a shorter window."
+            )
         if not len(starts):
             raise DataError(
                 f"no series of {data.source} is as long as window + horizon = {window} + {horizon} steps (the longest "
@@ -359,9 +372,14 @@ class Preparation:
         def scaler(s: Scaler | None) -> dict[str, list[float]] | None:
             return None if s is None else {"center": s.center.tolist(), "scale": s.scale.tolist()}
 
+        forecast = self.forecast
         return {
             "schema": vars(self.schema),
-            "forecast": None if self.forecast is None else vars(self.forecast),
+            "forecast": None if forecast is None else {
+                "horizon": int(forecast.horizon),  # NumPy's integers are accepted, and are no JSON
+                "window": None if forecast.window is None else int(forecast.window),
+                "known": forecast.known,
+            },
             "inputs": scaler(self.inputs),
             "indicators": self.indicators,
             "vocabulary": self.vocabulary,
