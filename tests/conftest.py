@@ -1,8 +1,15 @@
-"""Settings of the whole suite: property tests draw the same cases on every run and have no deadline."""
+"""Settings of the whole suite: property tests draw the same cases on every run and have no deadline; XLA's programs are kept."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+
 from hypothesis import settings
+
+# What XLA compiled for one test serves the next: most of the suite's time on JAX would go there. Subprocesses share it.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "throughtime-tests-xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 
 # No deadline, because no test measures time; derandomized, so that a failure is there on the next run as well.
 settings.register_profile("throughtime", deadline=None, derandomize=True, database=None)

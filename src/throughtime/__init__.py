@@ -40,7 +40,7 @@ _PLACES = {
     "write_report": ("report.page", False),
     "ThroughtimeError": ("errors", False),
 }
-__all__ = [*_PLACES]  # noqa: PLE0604 (the names above, which are imported when they are first used)
+__all__ = [*_PLACES]
 __version__ = "0.1.0"
 
 

@@ -25,8 +25,12 @@ from ..files import write_aside
 def model_state(model: keras.Model) -> dict[str, np.ndarray]:
     """Every variable that training changes, by its place: weights, seeds, optimizer."""
     variables = [*model.variables, *model.optimizer.variables]
-    # convert_to_numpy may share memory with the variable, which training goes on to change: so copy.
-    return {f"{i:04}:{v.path}": np.array(keras.ops.convert_to_numpy(v)) for i, v in enumerate(variables)}
+    return {f"{i:04}:{v.path}": value_of(v) for i, v in enumerate(variables)}
+
+
+def value_of(variable: keras.Variable) -> np.ndarray:
+    """A copy of a variable: ``convert_to_numpy`` may share memory with what training goes on to change."""
+    return np.array(keras.ops.convert_to_numpy(variable.value))
 
 
 def restore_state(model: keras.Model, state: dict[str, np.ndarray], where: str) -> None:
@@ -44,7 +48,7 @@ def restore_state(model: keras.Model, state: dict[str, np.ndarray], where: str) 
 
 def weights_of(model: keras.Model) -> list[np.ndarray]:
     """Copies of the model's weights."""
-    return [np.array(weight) for weight in model.get_weights()]
+    return [value_of(weight) for weight in model.weights]
 
 
 @dataclass

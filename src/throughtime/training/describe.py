@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import version
 from typing import Any
 
 import keras
 import numpy as np
 
+from ..backend import backend_version
+from ..data.batching import Batches
 from ..data.sequences import SequenceData
 
 HISTOGRAM_BARS = 24
@@ -70,6 +74,27 @@ def describe_network(model: keras.Model) -> dict[str, Any]:
                 }
             )
     return {"parameters": int(model.count_params()), "layers": layers}
+
+
+def describe_padding(batches: Batches) -> dict[str, Any]:
+    """The share of padding in the batches, beside that of one padded length for all."""
+    lengths = batches.examples.lengths
+    return {
+        "bucketed": batches.padding,
+        "unbucketed": 1 - float(lengths.mean()) / max(1, int(lengths.max())),
+        "buckets": [{"length": b.length, "batch": b.batch, "sequences": len(b.members)} for b in batches.plan],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of everything that a run's numbers depend on."""
+    return {
+        "throughtime": version("throughtime"),
+        "keras": keras.__version__,
+        "backend": backend_version(),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def _shape(layer: keras.Layer) -> str:

@@ -179,23 +179,22 @@ def feeds_of(model: keras.Model, examples: Examples) -> tuple[tuple[str, ...] | 
     """
     # A subclassed model has no symbolic inputs; it is taken to be a model of one.
     names = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
-    if names and all(name in FEEDS for name in names):
-        return tuple(names), 0.0, None
-    if len(names) > 1:
+    named = bool(names) and all(name in FEEDS for name in names)
+    if len(names) > 1 and not named:
         raise ArgumentError(
             f"the model has the inputs {listed(names)}; name them after what they take, among {listed(FEEDS)}, or give "
             "a model of one input."
         )
-    feed = "numbers" if examples.numbers.shape[1] else "codes"
     masking = [layer for layer in _all_layers(model) if isinstance(layer, layers.Masking)]
     embedding = [layer for layer in _all_layers(model) if isinstance(layer, layers.Embedding) and layer.mask_zero]
     warning = None
-    if len(set(examples.lengths.tolist())) > 1 and not masking and not embedding:
+    if len(set(examples.lengths.tolist())) > 1 and "mask" not in names and not masking and not embedding:
         warning = (
             "the model has no input named 'mask' and no Masking layer, so it sees the padding of shorter sequences as "
             "data"
         )
-    return feed, float(masking[0].mask_value) if masking else 0.0, warning
+    feeds = tuple(names) if named else "numbers" if examples.numbers.shape[1] else "codes"
+    return feeds, float(masking[0].mask_value) if masking else 0.0, warning
 
 
 def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:

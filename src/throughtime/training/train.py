@@ -6,32 +6,28 @@ train part -> Preparation.fit -> Examples -> Batches -> keras fit -> best weight
 from __future__ import annotations
 
 import os
-import platform
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
-from ..backend import backend_version
 from ..data.batching import Batches
 from ..data.sequences import SequenceData
-from ..data.transforms import Missing, Preparation, Scale
+from ..data.transforms import Examples, Missing, Preparation, Scale
 from ..errors import ArgumentError, DataError, RunError
 from ..files import make_directory
 from .baselines import Baselines
 from .callbacks import KeepBest, ShowProgress, StopAtNonFinite
-from .checkpoint import Progress, data_fingerprint, restore_state
-from .describe import describe_data, describe_network
+from .checkpoint import Progress, data_fingerprint, restore_state, value_of
+from .describe import describe_data, describe_network, describe_padding, versions
 from .networks import Cell, build_network, check_outputs, feeds_of
 from .run import Run
 from .settings import Settings
-
-# The metric that equals the loss and is exact over batches of any sizes.
-LOSS_METRIC = {True: "cross_entropy", False: "mse"}
 
 
 def train(
@@ -109,79 +105,55 @@ def train(
     if not examples.numbers.shape[1] and not examples.codes.shape[1]:
         raise DataError(f"{train.source} has no input column; name at least one feature.")
     settings = asked.chosen_for(examples)
+    own = model is not None
     if model is None:
         model = build_network(preparation, examples, cell=cell, units=units, depth=depth, dropout=dropout, seed=seed)
     feeds, pad_value, warning = feeds_of(model, examples)
-    batching = {key: settings[key] for key in ("batch_size", "tokens", "buckets")} | {
-        "seed": seed, "feeds": feeds, "pad_value": pad_value
-    }  # fmt: skip
+    batching = {key: settings[key] for key in ("batch_size", "tokens", "buckets")}
+    batching |= {"seed": seed, "feeds": feeds, "pad_value": pad_value}
     batches = Batches(examples, **batching)
-    validation_batches = Batches(held_out, **batching, shuffle=False)
-    Settings.complete(settings, len(batches))
-    if asked.cell == "model":
+    width = len(preparation.classes)
+    if own:
         outputs = keras.ops.convert_to_numpy(model.predict_on_batch(batches[0][0]))
         check_outputs(outputs.shape, preparation, examples)
-        compile_own = not model.compiled
+        width = outputs.shape[-1]
+    if own and model.compiled:
+        if learning_rate is not None:
+            raise ArgumentError("the model is compiled, so its optimizer has the learning rate; leave it out.")
+        monitor = "val_loss"
     else:
-        compile_own = True
-    if compile_own:
-        _compile(model, preparation, settings)
-    elif asked.learning_rate is not None:
-        raise ArgumentError("the model is compiled, so its optimizer has the learning rate; leave out learning_rate=.")
-    monitor = f"val_{LOSS_METRIC[bool(preparation.classes)]}" if compile_own else "val_loss"
+        monitor = f"val_{_compile(model, width if preparation.classes else None, settings)}"
+    if width == 1 and preparation.classes:  # one sigmoid for two classes: Keras compares equal shapes
+        examples, held_out = (replace(e, targets=e.targets[..., None]) for e in (examples, held_out))
+        batches = Batches(examples, **batching)
+    validation_batches = Batches(held_out, **batching, shuffle=False)
+    Settings.complete(settings, len(batches))
 
-    fingerprint = {**settings, "data": data_fingerprint(examples), "validation": data_fingerprint(held_out)}
-    fingerprint["parameters"] = model.count_params()
+    fingerprint = {
+        **settings,
+        "parameters": model.count_params(),
+        "data": data_fingerprint(examples),
+        "validation": data_fingerprint(held_out),
+    }
+    model.optimizer.build(model.trainable_variables)
     state = Progress()
     if path is not None:
         make_directory(path)
-    model.optimizer.build(model.trainable_variables)
     if checkpoint is not None and checkpoint.exists():
         state = Progress.read(checkpoint, fingerprint=fingerprint)
         restore_state(model, state.state, str(checkpoint))
-    done = len(state.history)
     keep = KeepBest(
-        state,
-        monitor=monitor,
-        patience=settings["patience"],
-        checkpoint=checkpoint,
-        fingerprint=fingerprint,
+        state, monitor=monitor, patience=settings["patience"], checkpoint=checkpoint, fingerprint=fingerprint
     )
-
-    def named(example: int) -> str:
-        b = int(np.searchsorted(train.offsets, examples.starts[example], side="right") - 1)
-        if examples.per != "horizon":
-            return f"sequence {train.ids[b]!s}"
-        return f"series {train.ids[b]!s} from step {examples.starts[example] - train.offsets[b]}"
-
-    rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
-    callbacks: list[keras.callbacks.Callback] = [StopAtNonFinite(batches, named, rate), keep]
-    shown = ShowProgress(epochs=settings["epochs"], batches=len(batches), best=state) if progress else None
-    if shown is not None:
-        callbacks.append(shown)
-    batches.start_at(done)
-    if done < settings["epochs"] and not keep.in_vain():
-        try:
-            model.fit(
-                batches,
-                validation_data=validation_batches,
-                epochs=settings["epochs"],
-                initial_epoch=done,
-                callbacks=callbacks,
-                verbose=0,
-            )
-        finally:
-            if shown is not None:
-                shown.close()
+    rate = float(value_of(model.optimizer.learning_rate))
+    callbacks: list[keras.callbacks.Callback] = [StopAtNonFinite(batches, _namer(train, examples), rate), keep]
+    _fit(model, batches, validation_batches, settings["epochs"], keep, callbacks, progress)
     model.set_weights(state.best_weights)
 
-    notes = list(train.notes)
-    if warning:
-        notes.append(warning)
     run = Run(
         model=model,
         preparation=preparation,
-        baselines=Baselines.fit(preparation, train, examples),
+        baselines=Baselines.fit(preparation, train, preparation.apply(train)),
         history=state.history,
         best_epoch=state.best_epoch,
         settings=settings,
@@ -190,22 +162,12 @@ def train(
         about={
             "source": train.source,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "notes": notes,
+            "notes": [*train.notes, *([warning] if warning else [])],
             "monitor": monitor,
             "parts": [describe_data(train, "train")],
-            "padding": {
-                "bucketed": batches.padding,
-                "unbucketed": 1 - float(examples.lengths.mean()) / max(1, int(examples.lengths.max())),
-                "buckets": [{"length": b.length, "batch": b.batch, "sequences": len(b.members)} for b in batches.plan],
-            },
+            "padding": describe_padding(batches),
             "network": describe_network(model),
-            "versions": {
-                "throughtime": version("throughtime"),
-                "keras": keras.__version__,
-                "backend": backend_version(),
-                "numpy": np.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": versions(),
             "seconds": round(time.monotonic() - began, 2),
         },
     )
@@ -217,22 +179,70 @@ def train(
     return run
 
 
-def _compile(model: keras.Model, preparation: Preparation, settings: dict[str, Any]) -> None:
-    """Our loss, as a mean over real targets; and the same as a metric, which is exact over batches of any sizes."""
-    name = LOSS_METRIC[bool(preparation.classes)]
+def _fit(
+    model: keras.Model,
+    batches: Batches,
+    validation: Batches,
+    epochs: int,
+    keep: KeepBest,
+    callbacks: list[keras.callbacks.Callback],
+    progress: bool,
+) -> None:
+    """The epochs that are not in the history yet."""
+    done = len(keep.progress.history)
+    if done >= epochs or keep.in_vain():
+        return
+    batches.start_at(done)
+    shown = ShowProgress(epochs=epochs, batches=len(batches), best=keep.progress) if progress else None
+    try:
+        model.fit(
+            batches,
+            validation_data=validation,
+            epochs=epochs,
+            initial_epoch=done,
+            callbacks=[*callbacks, shown] if shown is not None else callbacks,
+            shuffle=False,  # Batches shuffle by the seed; Keras would by Python's global random state
+            verbose=0,
+        )
+    finally:
+        if shown is not None:
+            shown.close()
+
+
+def _compile(model: keras.Model, classes: int | None, settings: dict[str, Any]) -> str:
+    """Our loss, as a mean over real targets. Returns the name of the metric that equals it over batches of any size.
+
+    ``classes`` is the number of the model's probabilities, None for numbers.
+    """
     loss: keras.losses.Loss
     metrics: list[keras.metrics.Metric]
-    if preparation.classes and model.output_shape[-1] == 1:
+    if classes is None:
+        loss = keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
+        metrics = [keras.metrics.MeanSquaredError(name="mse")]
+    elif classes == 1:
         loss = keras.losses.BinaryCrossentropy(reduction="mean_with_sample_weight")
-        metrics = [keras.metrics.BinaryCrossentropy(name=name), keras.metrics.BinaryAccuracy(name="accuracy")]
-    elif preparation.classes:
-        loss = keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")
         metrics = [
-            keras.metrics.SparseCategoricalCrossentropy(name=name),
-            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            keras.metrics.BinaryCrossentropy(name="cross_entropy"),
+            keras.metrics.BinaryAccuracy(name="accuracy"),
         ]
     else:
-        loss = keras.losses.MeanSquaredError(reduction="mean_with_sample_weight")
-        metrics = [keras.metrics.MeanSquaredError(name=name)]
+        loss = keras.losses.SparseCategoricalCrossentropy(reduction="mean_with_sample_weight")
+        metrics = [
+            keras.metrics.SparseCategoricalCrossentropy(name="cross_entropy"),
+            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+        ]
     optimizer = keras.optimizers.Adam(settings["learning_rate"], global_clipnorm=settings["clipnorm"])
     model.compile(optimizer, loss, weighted_metrics=metrics)
+    return metrics[0].name
+
+
+def _namer(train: SequenceData, examples: Examples) -> Callable[[int], str]:
+    """What an example is called in a message."""
+
+    def named(example: int) -> str:
+        b = int(np.searchsorted(train.offsets, examples.starts[example], side="right") - 1)
+        if examples.per != "horizon":
+            return f"sequence {train.ids[example]!s}"
+        return f"series {train.ids[b]!s} from step {examples.starts[example] - train.offsets[b]}"
+
+    return named

@@ -1,0 +1,260 @@
+"""Training: every task learns, a seed repeats it, an interrupted run goes on, and what goes wrong is named."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from throughtime.data.arrays import from_arrays
+from throughtime.errors import ArgumentError, DataError, NonFiniteLossError, RunError
+from throughtime.training.checkpoint import Progress
+from throughtime.training.run import Run
+from throughtime.training.train import train
+
+from series import TASKS, rising_or_falling, waves
+
+pytestmark = pytest.mark.backend
+SMALL = {"units": 8, "buckets": 2, "progress": False}
+
+
+def weights(run: Run) -> list[np.ndarray]:
+    return run.model.get_weights()
+
+
+def assert_same_weights(one: Run, other: Run) -> None:
+    assert len(weights(one)) == len(weights(other)) > 0
+    for a, b in zip(weights(one), weights(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("task", list(TASKS))
+def test_every_task_beats_its_baselines(task: str, cell: str) -> None:
+    if task != "classify" and cell != "gru":
+        cell = {"regress": "lstm", "tag": "rnn", "forecast": "lstm"}[task]
+    data = TASKS[task]()
+    run = train(data, cell=cell, epochs=30, learning_rate=1e-2, dropout=0.1, **SMALL)
+    evaluation = run.evaluations["validation"]
+    naive = {name: skill for name, skill in evaluation.skill.items() if not name.startswith("linear")}
+    assert min(naive.values()) > 0.3, evaluation.scores
+    assert 1 <= run.best_epoch <= len(run.history) <= 30
+    assert run.history[-1]["loss"] < run.history[0]["loss"]
+
+
+def test_the_returned_weights_are_those_of_the_best_epoch() -> None:
+    run = train(rising_or_falling(), epochs=8, patience=8, **SMALL)
+    best = min(range(8), key=lambda epoch: run.history[epoch]["val_cross_entropy"])
+    assert run.best_epoch == best + 1
+    # Float32 sums in another order: the loss of an epoch is added up batch by batch, log_loss over all at once.
+    assert run.evaluations["validation"]["log_loss"] == pytest.approx(
+        run.history[best]["val_cross_entropy"], rel=1e-4, abs=1e-6
+    )
+
+
+def test_a_seed_repeats_the_run_and_leaves_the_random_state_alone() -> None:
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002 (the state that the user may rely on)
+    before = (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    first = train(rising_or_falling(), epochs=3, seed=7, **SMALL)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before  # noqa: NPY002
+    keras.random.normal((3,))  # someone draws from the global generator in between
+    again = train(rising_or_falling(), epochs=3, seed=7, **SMALL)
+    assert_same_weights(first, again)
+    assert first.history == again.history
+    other = train(rising_or_falling(), epochs=3, seed=8, **SMALL)
+    assert any((a != b).any() for a, b in zip(weights(first), weights(other), strict=True))
+
+
+@pytest.mark.parametrize("task", ["classify", "forecast"])
+def test_resumed_from_a_checkpoint_equals_never_interrupted(task: str, tmp_path: Path, monkeypatch) -> None:
+    data, settings = TASKS[task](), {"epochs": 6, "patience": 6, "depth": 2, **SMALL}
+    whole = train(data, **settings)
+
+    written = Progress.write
+
+    def stop_after_the_third(self: Progress, path: Path, **options) -> None:
+        written(self, path, **options)
+        if len(self.history) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Progress, "write", stop_after_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, out=tmp_path / "run", **settings)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoint.npz"]
+    with pytest.raises(RunError, match="unfinished run; resume it"):
+        train(data, out=tmp_path / "run", **settings)
+    with pytest.raises(RunError, match=r"seed was 0, now 1"):
+        train(data, out=tmp_path / "run", resume=True, seed=1, **settings)
+    with pytest.raises(RunError, match=r"data was .* now"):
+        train(TASKS[task](seed=1), out=tmp_path / "run", resume=True, **settings)
+    resumed = train(data, out=tmp_path / "run", resume=True, **settings)
+    assert_same_weights(whole, resumed)
+    assert whole.history == resumed.history
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+    assert_same_weights(whole, train(data, out=tmp_path / "run", resume=True, **settings))  # finished: loaded
+    with pytest.raises(RunError, match="holds a run already"):
+        train(data, out=tmp_path / "run", **settings)
+
+
+KILLED = """
+    import sys
+    from series import rising_or_falling
+    from throughtime.training.train import train
+    run = train(rising_or_falling(200), units=8, buckets=2, epochs=12, patience=12, progress=False, out=sys.argv[1], resume=True)
+"""
+
+
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(textwrap.dedent(KILLED))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+
+    def start(out: Path) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, str(script), str(out)], env=environment)
+
+    out = tmp_path / "run"
+    kills, rng = 0, random.Random(3)
+    for _ in range(3):
+        process = start(out)
+        checkpoint = out / "checkpoint.npz"
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        # Let it come as far as one more checkpoint, then strike at a moment of its own.
+        while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills >= 1
+    assert start(out).wait() == 0
+    assert sorted(path.name for path in out.iterdir() if not path.name.startswith(".")) == [
+        "baselines.npz",
+        "model.keras",
+        "run.json",
+    ]
+    whole = train(rising_or_falling(200), epochs=12, patience=12, **SMALL)
+    resumed = Run.load(out)
+    assert_same_weights(whole, resumed)
+    assert whole.history == resumed.history
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_batch() -> None:
+    data = rising_or_falling()
+    huge = data.inputs.values.copy()
+    culprit = 17
+    rows = slice(int(data.offsets[culprit]), int(data.offsets[culprit + 1]))
+    huge[rows] = 1e38  # finite as float32, and its square is not
+    spoiled = from_arrays(data.inputs.with_values(huge), data.target.labels())
+    model = keras.Sequential(
+        [keras.layers.Masking(), keras.layers.SimpleRNN(4, activation="linear"), keras.layers.Dense(2)]
+    )
+    model.compile("sgd", keras.losses.MeanSquaredError())
+    loss = re.compile(r"the loss became (nan|inf) in epoch 1, batch \d+ of \d+ \((.*)\); .*learning rate")
+    labels = np.arange(len(spoiled)).astype(float) % 2
+    numbers = from_arrays(spoiled.inputs, np.stack([labels, -labels], 1), task="regress")
+    with pytest.raises(NonFiniteLossError, match=loss) as caught:
+        train(numbers, numbers, model=model, scale="none", progress=False)
+    named = loss.search(str(caught.value)).group(2)
+    assert f"sequence {culprit}" in named or "..." in named
+
+
+def masked_classifier(compiled: bool, outputs: int = 2) -> keras.Model:
+    model = keras.Sequential(
+        [
+            keras.layers.Input((None, 2)),
+            keras.layers.Masking(mask_value=-9.0),
+            keras.layers.GRU(6),
+            keras.layers.Dense(outputs, activation="softmax" if outputs > 1 else "sigmoid"),
+        ],
+        name="my_gru",
+    )
+    if compiled:
+        model.compile(keras.optimizers.SGD(0.3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.parametrize(("compiled", "outputs"), [(False, 2), (True, 2), (False, 1)])
+def test_a_model_of_the_users_own(compiled: bool, outputs: int) -> None:
+    model = masked_classifier(compiled, outputs)
+    run = train(rising_or_falling(), model=model, epochs=12, progress=False)
+    assert run.model is model
+    assert run.name == "my_gru"
+    assert run.pad_value == -9.0
+    assert run.evaluations["validation"]["accuracy"] > 0.8
+    assert not any("padding" in note for note in run.about["notes"])
+
+
+def test_a_model_that_sees_padding_is_warned_of() -> None:
+    model = keras.Sequential([keras.layers.Input((None, 2)), keras.layers.GRU(4), keras.layers.Dense(2, "softmax")])
+    run = train(rising_or_falling(), model=model, epochs=1, progress=False)
+    assert any("sees the padding" in note for note in run.about["notes"])
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([keras.layers.GRU(4, return_sequences=True), keras.layers.Dense(2)], "return_sequences=False"),
+        ([keras.layers.GRU(4), keras.layers.Dense(5)], r"needs \(batch, 2\) or \(batch, 1\), a probability a class"),
+    ],
+)
+def test_a_model_with_the_wrong_output_is_refused(layers: list, message: str) -> None:
+    model = keras.Sequential([keras.layers.Input((None, 2)), *layers])
+    with pytest.raises(ArgumentError, match=message):
+        train(rising_or_falling(), model=model, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"cell": "lstn"}, "Did you mean 'lstm'"),
+        ({"units": 0}, "units=0; give a whole number of at least 1"),
+        ({"units": 2.5}, r"units=2.5; give a whole number"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0"),
+        ({"batch_size": 8, "tokens": 100}, "not both"),
+        ({"scale": "standart"}, "Did you mean 'standard'"),
+    ],
+)
+def test_bad_settings_are_refused_at_the_door(settings: dict, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        train(rising_or_falling(), progress=False, **settings)
+
+
+def test_a_class_only_in_validation_is_named() -> None:
+    data = rising_or_falling()
+    with pytest.raises(DataError, match=r"never showed: 'sideways'"):
+        train(data, from_arrays(data.inputs, ["sideways"] * len(data)), progress=False)
+
+
+def test_a_series_too_short_is_refused() -> None:
+    with pytest.raises(DataError, match=r"fewer than window \+ horizon = 24 \+ 4"):
+        train(waves(steps=60), progress=False)
+
+
+def test_missing_inputs_and_targets_do_not_reach_the_loss() -> None:
+    data = waves()
+    values = data.target.values.copy()
+    values[50:60] = np.nan
+    values[300:303] = np.nan
+    gappy = from_arrays([values], horizon=4, window=24, names=["load"])
+    run = train(gappy, epochs=10, learning_rate=1e-2, **SMALL)
+    assert np.isfinite([epoch["loss"] for epoch in run.history]).all()
+    assert run.evaluations["validation"].skill["last value"] > 0.3
+    with pytest.raises(DataError, match="missing='refuse'"):
+        train(gappy, missing="refuse", epochs=1, **SMALL)
+
+
+def test_an_epoch_takes_few_shapes() -> None:
+    run = train(rising_or_falling(120), epochs=2, **{**SMALL, "buckets": 3})
+    assert len(run.about["padding"]["buckets"]) <= 3
