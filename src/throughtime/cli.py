@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .backend import choose_backend
 from .errors import ArgumentError, RunError, ThroughtimeError
 
 if TYPE_CHECKING:
@@ -46,9 +47,9 @@ def main() -> None:
 
 def _version(asked: bool) -> None:
     if asked:
-        from . import __version__
+        from importlib.metadata import version
 
-        typer.echo(f"throughtime {__version__}")
+        typer.echo(f"throughtime {version('throughtime')}")
         raise typer.Exit
 
 
@@ -90,6 +91,9 @@ def train(
     ),
     validation: Annotated[float, typer.Option(help="Share held out for early stopping.")] = 0.15,
     test: Annotated[float, typer.Option(help="Share held out for the scores; 0 for none.")] = 0.15,
+    history: Annotated[
+        str, typer.Option(help="Forecasts: validation and test have their own history, or shared: rows before them.")
+    ] = "own",
     batch_size: Annotated[int | None, typer.Option(help="Most sequences of a batch.")] = None,
     tokens: Annotated[int | None, typer.Option(help="Most time steps of a batch, instead of --batch-size.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
@@ -117,11 +121,14 @@ def train(
         horizon=horizon,
         window=window,
     )
-    from . import train as train_network
+    choose_backend()
+    from .training.train import train as train_network
 
     if validation <= 0:
         raise ArgumentError(f"--validation={validation:g}; early stopping needs a share above 0.")
-    parts = data.split(validation=validation, test=test, seed=seed)
+    if task != "forecast" and horizon is None and history != "own":
+        raise ArgumentError("--history belongs to forecasts.")
+    parts = data.split(validation=validation, test=test, history=history, seed=seed)  # type: ignore[arg-type]
     if not quiet:
         _say(f"{data!r}", *data.notes)
         names = ("training", "validation", "test")
@@ -160,8 +167,10 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --out.")] = False,
 ) -> None:
     """Predict with a trained run: a row a sequence or time step; forecasts go on from the end of each series."""
-    from . import Run, read_like
+    choose_backend()
     from .data.sequences import Forecast
+    from .data.tables import read_like
+    from .training.run import Run
     from .training.scores import has_targets
 
     if out is not None and Path(out).exists() and not overwrite:
@@ -195,7 +204,8 @@ def demo(
     if directory.exists() and any(directory.iterdir()) and not marker.exists():
         raise RunError(f"{out} is not empty and not of an earlier demo; choose another directory with --out.")
     data, test = japanese_vowels()
-    from . import train as train_network
+    choose_backend()
+    from .training.train import train as train_network
 
     _say(
         "JapaneseVowels: nine speakers say the vowels 'ae' (Kudo et al. 1999; shipped with aeon).",
@@ -210,7 +220,7 @@ def demo(
 
 
 def _finish(run: Run, evaluation: Evaluation, directory: Path, *, command: str, title: str) -> None:
-    from . import write_report
+    from .report.page import write_report
 
     run.save(directory, overwrite=True)
     report = write_report(run, directory / "report.html", command=command, title=title)

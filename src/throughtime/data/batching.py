@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, one_of
 from ..ragged import Ragged
 from .transforms import Examples
 
@@ -23,6 +23,7 @@ from .transforms import Examples
 WORTHWHILE_WASTE = 0.1
 # ... and the search looks at no more than this many different lengths (more are rounded up to quantiles).
 CANDIDATES = 160
+FEEDS = ("numbers", "codes", "mask", "future_numbers", "future_codes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +163,8 @@ class Batches(keras.utils.PyDataset):
             examples = _examples(examples, targets)
         elif targets is not None:
             raise ArgumentError("targets= goes with a Ragged; Examples have theirs.")
+        for name in (feeds,) if isinstance(feeds, str) else feeds:
+            one_of("feeds", name, FEEDS)
         self.examples = examples
         self.plan = plan_buckets(examples.lengths, batch_size=batch_size, tokens=tokens, buckets=buckets)
         self.shuffle, self.seed, self.pad_value, self.feeds = shuffle, seed, pad_value, feeds
@@ -230,9 +233,10 @@ class Batches(keras.utils.PyDataset):
                 return padded(e.numbers, self.pad_value)
             if name == "codes":
                 return padded(e.codes)
-            if name == "future_numbers":
-                return e.numbers[:, list(e.known_numbers)][ahead]
-            return e.codes[:, list(e.known_codes)][ahead]
+            flat, columns = (e.numbers, e.known_numbers) if name == "future_numbers" else (e.codes, e.known_codes)
+            future = flat[ahead[..., None], list(columns)]
+            future[real:] = 0
+            return future
 
         inputs = feed(self.feeds) if isinstance(self.feeds, str) else {name: feed(name) for name in self.feeds}
         if e.targets is None:
@@ -247,6 +251,7 @@ class Batches(keras.utils.PyDataset):
             weights[:] = mask if e.weights is None else padded(e.weights)
         else:
             targets = e.targets[ahead]
+            targets[real:] = 0
             assert e.weights is not None
             weights[:real] = e.weights[ahead[:real]]
         return inputs, targets, weights
@@ -254,10 +259,13 @@ class Batches(keras.utils.PyDataset):
 
 def _examples(inputs: Ragged, targets: np.ndarray | Ragged | None) -> Examples:
     values = inputs.values if inputs.values.ndim > 1 else inputs.values[:, None]
+    if values.ndim > 2 or values.dtype.kind not in "fiub":
+        raise ArgumentError(f"batches are made of numbers, (steps, features) a sequence; given {inputs!r}.")
     per_step = isinstance(targets, Ragged)
-    if per_step and not np.array_equal(targets.lengths, inputs.lengths):
-        raise ArgumentError("targets a step need as many steps in each sequence as the inputs have.")
-    if targets is not None and not per_step and len(targets) != len(inputs):
+    if isinstance(targets, Ragged):
+        if not np.array_equal(targets.lengths, inputs.lengths):
+            raise ArgumentError("targets a step need as many steps in each sequence as the inputs have.")
+    elif targets is not None and len(targets) != len(inputs):
         raise ArgumentError(f"{len(targets)} targets were given for {len(inputs)} sequences.")
     return Examples(
         numbers=values.astype(np.float32, copy=False),

@@ -156,8 +156,8 @@ class SequenceData:
         b = int(np.argmax(self.lengths))
         return find_season(self.target.values[self.offsets[b] : self.offsets[b + 1], 0])
 
-    def with_window(self) -> SequenceData:
-        """A forecast with its window settled: as it is where the user named one, else from these series' season."""
+    def with_window(self, *, most: int | None = None) -> SequenceData:
+        """A forecast with its window settled: as the user named it, else by their season, ``most`` at most."""
         if self.forecast is None or self.forecast.window is not None:
             return self
         horizon = self.forecast.horizon
@@ -168,7 +168,15 @@ class SequenceData:
                 f"more than the horizon of {horizon}; give longer series or a shorter horizon."
             )
         window = choose_window(horizon=horizon, season=self.season(), steps=int(np.median(usable)))
-        return replace(self, forecast=replace(self.forecast, window=window))
+        notes = self.notes
+        if most is not None and most < window:
+            notes = (
+                *notes,
+                f"The window is {most} steps, not {window}: validation and test have to hold their own history. A "
+                "longer series, larger parts or history='shared' allow more.",
+            )
+            window = most
+        return replace(self, forecast=replace(self.forecast, window=window), notes=notes)
 
     def __repr__(self) -> str:
         lengths = self.lengths
@@ -283,8 +291,11 @@ class SequenceData:
         else:
             if self.forecast.window is None:  # chosen from the training rows alone, like everything that is learned
                 stops = splits.training_stops(self.lengths, validation=validation, test=test, gap=gap)
-                chosen = self.between(np.zeros_like(stops), stops).with_window().forecast
-                data = replace(self, forecast=chosen)
+                # A part that holds its own history has to have room for windows after it.
+                room = splits.smallest_part(self.lengths, validation=validation, test=test) - self.forecast.horizon
+                most = max(1, room * 2 // 3) if history == "own" else None
+                chosen = self.between(np.zeros_like(stops), stops).with_window(most=most)
+                data = replace(self, forecast=chosen.forecast, notes=chosen.notes)
             assert data.forecast is not None
             assert data.forecast.window is not None
             cuts = splits.cut(

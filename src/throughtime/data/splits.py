@@ -109,6 +109,13 @@ def training_stops(lengths: np.ndarray, *, validation: float, test: float, gap: 
     return np.maximum(_borders(lengths, validation, test, gap or 0)[0][1], 0)
 
 
+def smallest_part(lengths: np.ndarray, *, validation: float, test: float) -> int:
+    """Rows that the longest sequence has in validation or test, whichever of those asked for is smaller."""
+    longest = lengths.max(initial=0)[None]
+    rows = [stop - start for start, stop in _borders(longest, validation, test, 0)]
+    return int(min(size[0] for size, share in zip(rows, (1, validation, test), strict=True) if share))
+
+
 def cut(
     lengths: np.ndarray,
     *,

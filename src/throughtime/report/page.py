@@ -90,4 +90,6 @@ def write_report(
     Raises:
         RunError: the folder of ``path`` does not exist.
     """
-    return write(run.evidence(part=part, title=title, command=command), path)
+    from .evidence import evidence  # with it come Keras and all of training, which a page from JSON does not need
+
+    return write(evidence(run, part=part, title=title, command=command), path)

@@ -17,7 +17,6 @@ from ..errors import RunError
 from ..files import make_directory, write_aside, write_json
 from .baselines import Baselines
 from .describe import describe_data
-from .evidence import evidence
 from .predictions import Predictions, answer
 from .scores import Evaluation, evaluate
 
@@ -84,18 +83,6 @@ class Run:
             DataError: columns, lengths or values that the network cannot work with.
         """
         return answer(self.model, self.preparation, data, feeds=self.feeds, pad_value=self.pad_value)
-
-    def evidence(
-        self, *, part: str | None = None, title: str | None = None, command: str | None = None
-    ) -> dict[str, Any]:
-        """All that is known of the run as JSON values: what ``write_report`` draws.
-
-        Args:
-            part: the evaluation to show; by default the one added last.
-            title: by default the name of the data.
-            command: the command line that made the run, if one did.
-        """
-        return evidence(self, part=part, title=title, command=command)
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Writes ``run.json``, ``model.keras`` and ``baselines.npz`` into a directory, made if need be.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..files import finite
-
-if TYPE_CHECKING:
-    from .run import Run
+from ..training.run import Run
 
 
 def evidence(
