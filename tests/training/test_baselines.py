@@ -1,0 +1,270 @@
+"""Baselines against plain loops, and that none of them looks beyond the origin of its forecast."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import replace
+
+import cases
+import numpy as np
+import pytest
+
+from throughtime.data.arrays import from_arrays
+from throughtime.data.sequences import SequenceData
+from throughtime.data.transforms import Preparation
+from throughtime.ragged import Ragged
+from throughtime.training import baselines
+from throughtime.training.baselines import Baselines, evenly
+
+
+def fitted(train: SequenceData, scale: str = "standard") -> tuple[Preparation, Baselines]:
+    preparation = Preparation.fit(train, scale=scale)
+    return preparation, Baselines.fit(preparation, train, preparation.apply(train))
+
+
+def answers(train: SequenceData, data: SequenceData, scale: str = "standard") -> dict[str, np.ndarray]:
+    preparation, made = fitted(train, scale)
+    return made.predict(preparation, data, preparation.apply(data))
+
+
+def labelled(labels: list, lengths: list[int]) -> SequenceData:
+    return from_arrays(Ragged.from_lengths(np.arange(sum(lengths), dtype=float), lengths), labels, task="classify")
+
+
+def seasonal(
+    lengths: list[int], *, season: int = 5, horizon: int = 3, window: int = 6, targets: int = 1, seed: int = 0
+):
+    """Series that repeat themselves with some noise, each on a level of its own."""
+    rng = np.random.default_rng(seed)
+    pattern = rng.normal(0, 10, (season, targets))
+    made = [
+        100 * (b + 1) + pattern[np.arange(length) % season] + rng.normal(0, 0.5, (length, targets))
+        for b, length in enumerate(lengths)
+    ]
+    return from_arrays(made, horizon=horizon, window=window)
+
+
+# One answer for all -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "most"),
+    [(["b", "a", "b", "c"], "b"), (["c", "b", "b", "c", "a"], "b"), (["z", "y"], "y"), ([3, 1, 3, None, None], 3)],
+)
+def test_the_majority_is_the_first_of_the_most_frequent_classes(labels: list, most: object) -> None:
+    train = labelled(labels, list(range(1, len(labels) + 1)))
+    preparation, made = fitted(train)
+    assert preparation.classes[made.majority] == most
+    other = labelled(sorted({label for label in labels if label is not None}), [1] * len(preparation.classes))
+    found = made.predict(preparation, other, preparation.apply(other))
+    assert list(found) == [f"most frequent class ({most})"]
+    (values,) = found.values()
+    assert values.tolist() == [preparation.classes.index(most)] * len(other)
+
+
+def test_the_majority_of_labels_a_step_counts_steps_that_have_a_label() -> None:
+    labels = [[2, 2, 2], [1], [None, None, None, None, 1, 1, 1]]
+    train = from_arrays([np.ones((3, 1)), np.ones((1, 1)), np.ones((7, 1))], Ragged.from_list(labels), task="tag")
+    preparation, made = fitted(train)
+    assert preparation.classes == (1, 2)
+    assert made.majority == 0
+    (found,) = made.predict(preparation, train, preparation.apply(train)).values()
+    assert found.tolist() == [0] * 11
+
+
+@pytest.mark.parametrize("task", ["regress", "steps"])
+@pytest.mark.parametrize("scale", ["standard", "minmax", "none"])
+def test_the_training_mean_is_in_the_units_of_the_target(task: str, scale: str) -> None:
+    train, other = cases.sequences(task), cases.sequences(task, (2, 3, 4), seed=5)
+    train.target.values[[1, 3], 1] = np.nan
+    train.target.values[0, 0] = np.nan
+    found = answers(train, other, scale)
+    assert list(found) == ["training mean"]
+    expected = []
+    for k in range(2):
+        known = [value for value in train.target.values[:, k].tolist() if not math.isnan(value)]
+        expected.append(math.fsum(known) / len(known))
+    rows = 9 if task == "steps" else 3
+    # Float64 sums in another order.
+    np.testing.assert_allclose(found["training mean"], [expected] * rows, rtol=1e-12)
+
+
+# Forecasts ----------------------------------------------------------------------------------------------------------
+
+
+def last_observed(series: list[float], origin: int, otherwise: float) -> float:
+    for step in range(origin, -1, -1):
+        if not math.isnan(series[step]):
+            return series[step]
+    return otherwise
+
+
+@pytest.mark.parametrize("scale", ["standard", "minmax", "robust", "none"])
+def test_last_value_and_seasonal_naive_by_plain_loops(scale: str) -> None:
+    train = seasonal([80, 40], targets=2)
+    preparation, made = fitted(train, scale)
+    assert made.season == preparation.season == 5
+    # Horizons of more than a season, windows of less than one, series that start just before the window ends.
+    horizon, window = 12, 2
+    train = replace(train, forecast=replace(train.forecast, horizon=horizon, window=window))
+    other = seasonal([22, 15, 14, 30], targets=2, horizon=horizon, window=window, seed=4)
+    rng = np.random.default_rng(1)
+    other.target.values[rng.random(other.target.values.shape) < 0.2] = np.nan
+    other.target.values[22:27, 0] = np.nan  # the second series begins with missing values
+    preparation, made = fitted(train, scale)
+    examples = preparation.apply(other)
+    found = made.predict(preparation, other, examples)
+    assert list(found) == ["last value", "seasonal naive (5)", "linear on the window"]
+    mean = train.target.values.mean(0)
+    origins = []
+    for b in range(4):
+        series = other.target.values[other.offsets[b] : other.offsets[b + 1]]
+        origins += [(b, series, origin) for origin in range(window - 1, len(series) - horizon)]
+    kept = [(s, o) for _, s, o in origins if np.isfinite(s[o + 1 : o + 1 + horizon]).all(1).any()]
+    assert len(kept) == len(examples)
+    for e, (series, origin) in enumerate(kept):
+        for k in range(2):
+            column = series[:, k].tolist()
+            last = last_observed(column, origin, mean[k])
+            for h in range(1, horizon + 1):
+                # Float64: the mean is subtracted to fill and added again.
+                assert found["last value"][e, h - 1, k] == pytest.approx(last, rel=1e-12)
+                step = origin + h
+                while step > origin:
+                    step -= 5
+                expected = last_observed(column, max(step, 0), mean[k])
+                assert found["seasonal naive (5)"][e, h - 1, k] == pytest.approx(expected, rel=1e-12)
+
+
+def test_without_a_season_there_is_no_seasonal_naive() -> None:
+    rng = np.random.default_rng(0)
+    train = from_arrays([np.cumsum(rng.normal(size=60))], horizon=3, window=6)
+    assert fitted(train)[1].season == 1
+    assert list(answers(train, train)) == ["last value", "linear on the window"]
+
+
+@pytest.mark.parametrize("known", [(), ("price",)])
+@pytest.mark.parametrize("scale", ["standard", "none"])
+def test_linear_is_ridge_regression_on_the_window(known: tuple[str, ...], scale: str) -> None:
+    train, other = cases.series((60, 40), known=known), cases.series((20,), known=known, seed=9)
+    train.target.values[5:7, 1] = np.nan
+    train.target.values[30, :] = np.nan
+    preparation = Preparation.fit(train, scale=scale)
+    window, horizon = 6, 3
+
+    def rows(data: SequenceData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Inputs, last values and changes of each window, by plain loops over scaled columns that were filled."""
+        columns = np.concatenate([data.target.values, data.numbers], axis=1)
+        scaled = (columns - preparation.inputs.center) / preparation.inputs.scale
+        inputs, lasts, changes = [], [], []
+        for start, stop in zip(data.offsets[:-1], data.offsets[1:], strict=True):
+            part, gaps = scaled[start:stop].copy(), np.isnan(scaled[start:stop])
+            for t in range(len(part)):
+                part[t][gaps[t]] = part[t - 1][gaps[t]] if t else 0.0
+            part = np.concatenate([part, gaps[:, preparation.indicators].astype(float)], axis=1)
+            for t in range(len(part) - window - horizon + 1):
+                seen, ahead = part[t : t + window].copy(), part[t + window : t + window + horizon]
+                last = seen[-1, :2].copy()
+                seen[:, :2] -= last
+                inputs.append(np.concatenate([seen.reshape(-1), ahead[:, 2] if known else []]))
+                lasts.append(last)
+                changes.append((ahead[:, :2] - last).reshape(-1))
+        return np.array(inputs), np.array(lasts), np.array(changes)
+
+    inputs, _, changes = rows(train)
+    # Ridge as least squares: a row sqrt(alpha) for each coefficient; none for the intercept, the column of ones.
+    width = inputs.shape[1]
+    augmented = np.block([[inputs, np.ones((len(inputs), 1))], [np.eye(width), np.zeros((width, 1))]])
+    coefficients = np.linalg.lstsq(augmented, np.vstack([changes, np.zeros((width, changes.shape[1]))]), rcond=None)[0]
+    seen, last, _ = rows(other)
+    change = (np.column_stack([seen, np.ones(len(seen))]) @ coefficients).reshape(-1, horizon, 2)
+    expected = (change + last[:, None]) * preparation.outputs.scale + preparation.outputs.center
+    found = answers(train, other, scale)["linear on the window"]
+    assert found.shape == expected.shape
+    # The fit and its inputs are float32; the answers are compared in units of the spread of each target.
+    np.testing.assert_allclose(found / expected.std((0, 1)), expected / expected.std((0, 1)), rtol=1e-4, atol=1e-3)
+
+
+def test_linear_takes_the_past_targets_alone_where_the_window_is_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = cases.series((60,))
+    monkeypatch.setattr(baselines, "LINEAR_INPUTS", 6 * 4 - 1)
+    preparation, made = fitted(data)
+    assert made.coefficients.shape == (6 * 2 + 1, 3 * 2)
+    other = cases.series((60,))
+    other.numbers[:] += 100.0
+    one, two = (made.predict(preparation, d, preparation.apply(d)) for d in (data, other))
+    np.testing.assert_array_equal(one["linear on the window"], two["linear on the window"])
+
+
+def test_linear_is_fitted_on_windows_from_end_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert evenly(5, 9).tolist() == evenly(5, 5).tolist() == [0, 1, 2, 3, 4]
+    chosen = evenly(1000, 7)
+    assert (chosen[0], chosen[-1], len(chosen)) == (0, 999, 7)
+    assert np.ptp(np.diff(chosen)) <= 1
+    monkeypatch.setattr(baselines, "LINEAR_WINDOWS", 20)
+    few = fitted(cases.series((60,)))[1].coefficients
+    monkeypatch.setattr(baselines, "LINEAR_WINDOWS", 10_000)
+    assert (few != fitted(cases.series((60,)))[1].coefficients).any()
+
+
+@pytest.mark.parametrize("known", [(), ("price",)])
+def test_no_baseline_looks_beyond_the_origin(known: tuple[str, ...]) -> None:
+    train = seasonal([80], window=6)
+    rng = np.random.default_rng(2)
+    train = replace(
+        train, numbers=rng.normal(size=(80, 2)), schema=replace(train.schema, numbers=("price", "rain")),
+        forecast=replace(train.forecast, known=known),
+    )  # fmt: skip
+    preparation, made = fitted(train)
+    origin = 40
+    example = preparation.apply(train).take(np.array([origin - 5]))
+    before = made.predict(preparation, train, example)
+    assert len(before) == 3
+    later = replace(
+        train, numbers=train.numbers.copy(), target=replace(train.target, values=train.target.values.copy())
+    )
+    later.target.values[origin + 1 :] = rng.normal(size=(80 - origin - 1, 1)) * 1e3
+    later.target.values[origin + 3 :] = np.nan
+    later.numbers[origin + 1 :, 1] = 99.0
+    if not known:
+        later.numbers[origin + 1 :, 0] = -99.0
+    after = made.predict(preparation, later, preparation.apply(later).take(np.array([origin - 5])))
+    for name, values in before.items():
+        np.testing.assert_array_equal(after[name], values, name)
+    # The other way round: all of them use what lies before, so the comparison is able to fail.
+    later.target.values[: origin + 1] += 1.0
+    moved = made.predict(preparation, later, preparation.apply(later).take(np.array([origin - 5])))
+    assert all((moved[name] != values).all() for name, values in before.items())
+
+
+def test_baselines_of_a_series_take_nothing_from_its_neighbour() -> None:
+    train = seasonal([60, 40, 30])
+    preparation, made = fitted(train)
+    alone = [train.take([b]) for b in range(3)]
+    apart = [made.predict(preparation, data, preparation.apply(data)) for data in alone]
+    together = made.predict(preparation, train, preparation.apply(train))
+    for name, values in together.items():
+        # Matrix products of float32 over another number of rows.
+        np.testing.assert_allclose(values, np.concatenate([part[name] for part in apart]), rtol=1e-5)
+
+
+# To disk ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", cases.TASKS)
+def test_baselines_survive_being_stored(task: str) -> None:
+    data = cases.made(task)
+    preparation, made = fitted(data)
+    file = io.BytesIO()
+    np.savez(file, **made.arrays())
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as stored:
+        again = Baselines.from_arrays({name: stored[name] for name in stored.files})
+    assert (again.majority, again.season) == (made.majority, made.season)
+    assert type(again.season) is int
+    examples = preparation.apply(data)
+    before, after = (each.predict(preparation, data, examples) for each in (made, again))
+    assert list(before) == list(after)
+    for name, values in before.items():
+        np.testing.assert_array_equal(after[name], values)
