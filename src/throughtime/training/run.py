@@ -150,7 +150,7 @@ class Run:
                 "history": stored["history"],
                 "best_epoch": stored["best_epoch"],
                 "settings": stored["settings"],
-                "evaluations": {part: Evaluation(**values) for part, values in stored["evaluations"].items()},
+                "evaluations": {part: Evaluation.from_json(values) for part, values in stored["evaluations"].items()},
                 "about": stored["about"],
                 "feeds": feeds if isinstance(feeds, str) else tuple(feeds),
                 "pad_value": stored["pad_value"],

@@ -47,6 +47,16 @@ class Evaluation:
     counted: str
     detail: dict[str, Any] = field(default_factory=dict, repr=False)
 
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Evaluation:
+        """From its fields as JSON, which has null for a skill of minus infinity and for a score that is no number."""
+        scores = {
+            name: {metric: np.nan if value is None else value for metric, value in values.items()}
+            for name, values in stored["scores"].items()
+        }
+        skill = {name: -np.inf if value is None else value for name, value in stored["skill"].items()}
+        return cls(**{**stored, "scores": scores, "skill": skill})
+
     @property
     def network(self) -> str:
         return next(iter(self.scores))
@@ -72,7 +82,7 @@ class Evaluation:
         said = f"The {self.network} network {said}"
         if self.beats:
             return said + "."
-        lost = [name for name, skill in self.skill.items() if skill <= 0]
+        lost = [name for name, skill in self.skill.items() if not skill > 0]
         beaten_by = " or ".join(_article(name) for name in lost)
         return f"{said}. It does NOT beat {beaten_by}: use that instead, or look for the cause."
 
@@ -135,6 +145,8 @@ def _classes(
     known = slice(None) if examples.weights is None else examples.weights > 0
     assert examples.targets is not None
     truth = examples.targets[known]
+    if not len(truth):
+        raise DataError(f"the {part} part has no label to score against.")
     labels = np.arange(len(preparation.classes))
     probabilities = as_probabilities(outputs, len(labels))[known]
     answers = {name: probabilities.argmax(-1)} | {key: value[known] for key, value in naive.items()}
