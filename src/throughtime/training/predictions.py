@@ -51,8 +51,11 @@ def as_probabilities(outputs: np.ndarray, classes: int) -> np.ndarray:
     """``(..., classes)`` probabilities, from a softmax, from a single sigmoid for two classes, or from logits."""
     outputs = outputs.astype(np.float64)
     if outputs.shape[-1] == 1 and classes == 2:
-        outputs = np.concatenate([1 - outputs, outputs], axis=-1)
-    if (outputs < 0).any() or np.abs(outputs.sum(-1) - 1).max(initial=0) > 1e-3:
+        if (outputs < 0).any() or (outputs > 1).any():
+            outputs = np.exp(-np.logaddexp(0, -outputs))
+        return np.concatenate([1 - outputs, outputs], axis=-1)
+    # A softmax in bfloat16 adds up to 1 within three roundings of 2**-9.
+    if (outputs < 0).any() or np.abs(outputs.sum(-1) - 1).max(initial=0) > 1e-2:
         outputs = np.exp(outputs - outputs.max(-1, keepdims=True))
         outputs /= outputs.sum(-1, keepdims=True)
     return outputs
