@@ -384,7 +384,7 @@ def test_feeds_of_a_model_with_masking() -> None:
     assert feeds_of(nested, examples) == ("numbers", -5.0, None)
     named = layers.Input((None, 3), name="numbers")
     outputs = layers.GRU(3)(layers.Masking(mask_value=-3.0)(named))
-    assert feeds_of(keras.Model(named, outputs), examples) == (("numbers",), -3.0, None)
+    assert feeds_of(keras.Model(named, outputs), examples) == ("numbers", -3.0, None)
     assert feeds_of(Subclassed(layers.Masking(mask_value=-2.0)), examples) == ("numbers", -2.0, None)
 
 
@@ -405,8 +405,8 @@ def test_feeds_of_a_model_that_does_not_mask() -> None:
     assert SEES in warning
     assert feeds_of(keras.Sequential([layers.GRU(3)]), equal())[2] is None
     named = layers.Input((None, 3), name="numbers")
-    names, _, warning = feeds_of(keras.Model(named, layers.GRU(3)(named)), examples)
-    assert names == ("numbers",)
+    feed, _, warning = feeds_of(keras.Model(named, layers.GRU(3)(named)), examples)
+    assert feed == "numbers"
     assert SEES in warning
     assert SEES in feeds_of(Subclassed(), examples)[2]
 
@@ -428,6 +428,24 @@ def test_feeds_of_unknown_inputs() -> None:
     with pytest.raises(ArgumentError, match=r"'past', 'mask'.*'numbers', 'codes', 'mask'"):
         feeds_of(model, examples)
     assert feeds_of(keras.Model(one, layers.GRU(3)(one)), examples)[0] == "numbers"
+    with pytest.raises(ArgumentError, match="'past'"):
+        feeds_of(keras.Model({"past": one}, layers.GRU(3)(one)), examples)
+
+
+def test_a_model_of_one_named_input_is_fed_as_it_was_made() -> None:
+    # Keras warns, which is an error here, of a dict for a model of one input, and of an array for a model of a dict.
+    _, examples = unequal()
+    named = layers.Input((None, 3), name="numbers")
+    outputs = layers.GRU(3)(named)
+    expected = None
+    for inputs in (named, [named], {"numbers": named}):
+        model = keras.Model(inputs, outputs)
+        feed, _, _ = feeds_of(model, examples)
+        found = predict_examples(model, examples, feed)
+        expected = found if expected is None else expected
+        np.testing.assert_array_equal(found, expected)
+    sequential = keras.Sequential([layers.Input((None, 3), name="numbers"), layers.GRU(3)])
+    predict_examples(sequential, examples, feeds_of(sequential, examples)[0])
 
 
 @pytest.mark.parametrize(

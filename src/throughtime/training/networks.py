@@ -180,7 +180,8 @@ def feeds_of(model: keras.Model, examples: Examples) -> tuple[tuple[str, ...] | 
     # A subclassed model has no symbolic inputs; it is taken to be a model of one.
     names = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
     named = bool(names) and all(name in FEEDS for name in names)
-    if len(names) > 1 and not named:
+    keyed = len(names) > 1 or isinstance(getattr(model, "input", None), dict)
+    if keyed and not named:
         raise ArgumentError(
             f"the model has the inputs {listed(names)}; name them after what they take, among {listed(FEEDS)}, or give "
             "a model of one input."
@@ -193,7 +194,9 @@ def feeds_of(model: keras.Model, examples: Examples) -> tuple[tuple[str, ...] | 
             "the model has no input named 'mask' and no Masking layer, so it sees the padding of shorter sequences as "
             "data"
         )
-    feeds = tuple(names) if named else "numbers" if examples.numbers.shape[1] else "codes"
+    feeds: tuple[str, ...] | str = "numbers" if examples.numbers.shape[1] else "codes"
+    if named:  # Keras takes a dict for a model of one input only where it was made with one
+        feeds = tuple(names) if keyed else names[0]
     return feeds, float(masking[0].mask_value) if masking else 0.0, warning
 
 
