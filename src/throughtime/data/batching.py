@@ -195,7 +195,11 @@ class Batches(keras.utils.PyDataset):
         self._order(self.epoch + 1)
 
     def start_at(self, epoch: int) -> None:
-        """The order of epoch ``epoch``, counted from 0: where a resumed run goes on."""
+        """The order of epoch ``epoch``, counted from 0: where a resumed run goes on.
+
+        On every backend ``fit`` ends an epoch that never was before its first, so it sees the orders from ``epoch + 1``
+        on; a run resumed here sees those that it would have seen without the stop.
+        """
         self._order(epoch)
 
     def _order(self, epoch: int) -> None:
@@ -207,6 +211,11 @@ class Batches(keras.utils.PyDataset):
             batches += [(bucket, members[i : i + bucket.batch]) for i in range(0, len(members), bucket.batch)]
         if self.shuffle:
             batches = [batches[i] for i in rng.permutation(len(batches))]
+        # On TensorFlow, Keras fixes every axis on which the first two batches agree, and refuses what differs later.
+        for i in range(1, len(batches)):
+            if batches[i][0].length != batches[0][0].length:
+                batches[1], batches[i] = batches[i], batches[1]
+                break
         self._batches = batches
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
