@@ -154,7 +154,9 @@ def train(
         progress=not quiet,
     )
     evaluation = run.evaluate(parts[2]) if test else run.evaluations["validation"]
-    _finish(run, evaluation, directory, command=shlex.join(["throughtime", *sys.argv[1:]]), title=Path(table).stem)
+    split = f"validation={validation}, test={test}, history={history!r}, seed={seed}"
+    command = shlex.join(["throughtime", *sys.argv[1:]])
+    _finish(run, evaluation, directory, command=command, title=Path(table).stem, split=split)
 
 
 @app.command()
@@ -219,11 +221,13 @@ def demo(
     _finish(run, run.evaluate(test), directory, command="throughtime demo", title="JapaneseVowels")
 
 
-def _finish(run: Run, evaluation: Evaluation, directory: Path, *, command: str, title: str) -> None:
+def _finish(
+    run: Run, evaluation: Evaluation, directory: Path, *, command: str, title: str, split: str | None = None
+) -> None:
     from .report.page import write_report
 
     run.save(directory, overwrite=True)
-    report = write_report(run, directory / "report.html", command=command, title=title)
+    report = write_report(run, directory / "report.html", command=command, title=title, split=split)
     _print_scores(evaluation)
     typer.echo(f"\n{evaluation.verdict()}")
     padding, seconds, backend = run.about["padding"], run.about["seconds"], run.about["versions"]["backend"]

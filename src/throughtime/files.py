@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -37,6 +38,20 @@ def write_json(path: Path, value: Any) -> None:
     """JSON, with null in place of NaN and infinity, which JSON has no word for."""
     text = json.dumps(finite(value), indent=1, allow_nan=False)
     write_aside(path, lambda file: file.write(text.encode()))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file.
+
+    Raises:
+        RunError: it is missing or damaged.
+    """
+    try:
+        # NumPy would leave a file open that it opened itself and could not read.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            return {key: stored[key] for key in stored.files}
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path} is missing or damaged ({type(error).__name__}: {error}).") from error
 
 
 def finite(value: Any) -> Any:

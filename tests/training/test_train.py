@@ -15,14 +15,13 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from series import TASKS, rising_or_falling, waves
 
 from throughtime.data.arrays import from_arrays
 from throughtime.errors import ArgumentError, DataError, NonFiniteLossError, RunError
 from throughtime.training.checkpoint import Progress
 from throughtime.training.run import Run
 from throughtime.training.train import train
-
-from series import TASKS, rising_or_falling, waves
 
 pytestmark = pytest.mark.backend
 SMALL = {"units": 8, "buckets": 2, "progress": False}

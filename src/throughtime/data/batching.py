@@ -212,8 +212,10 @@ class Batches(keras.utils.PyDataset):
         if self.shuffle:
             batches = [batches[i] for i in rng.permutation(len(batches))]
         # On TensorFlow, Keras fixes every axis on which the first two batches agree, and refuses what differs later.
+        rows_differ = len({bucket.batch for bucket in self.plan}) > 1
         for i in range(1, len(batches)):
-            if batches[i][0].length != batches[0][0].length:
+            first, other = batches[0][0], batches[i][0]
+            if other is not first and (other.batch != first.batch or not rows_differ):
                 batches[1], batches[i] = batches[i], batches[1]
                 break
         self._batches = batches

@@ -9,7 +9,12 @@ from ..training.run import Run
 
 
 def evidence(
-    run: Run, *, part: str | None = None, title: str | None = None, command: str | None = None
+    run: Run,
+    *,
+    part: str | None = None,
+    title: str | None = None,
+    command: str | None = None,
+    split: str | None = None,
 ) -> dict[str, Any]:
     """Everything about a run, judged on one part.
 
@@ -17,6 +22,7 @@ def evidence(
         part: which evaluation to show: by default the one added last ("test", where the run was evaluated on it).
         title: of the report; by default the name of the data.
         command: the command line that made the run, where it was made by one.
+        split: the arguments of ``split`` that made the parts, where the source is a file.
     """
     evaluation = run.evaluations[part or list(run.evaluations)[-1]]
     about, train = run.about, run.about["parts"][0]
@@ -56,7 +62,7 @@ def evidence(
         },
         **evaluation.detail,
         "settings": run.settings,
-        "python": python_code(run),
+        "python": python_code(run, split),
         "versions": about["versions"],
         "seconds": about["seconds"],
     }
@@ -68,22 +74,22 @@ def evidence(
     return finite(shown)
 
 
-def python_code(run: Run) -> str:
-    """The lines that repeat a run."""
+def python_code(run: Run, split: str | None) -> str:
+    """The lines that repeat a run; what was not read from a file stands as a comment."""
     schema, forecast = run.preparation.schema, run.preparation.forecast
-    reading = [repr(run.about["source"])]
     roles: dict[str, Any] = {"target": schema.target if len(schema.target) != 1 else schema.target[0]}
     roles |= {"sequence": schema.sequence, "time": schema.time, "task": schema.task}
     if forecast is not None:
         roles |= {"horizon": forecast.horizon, "window": forecast.window, "known": forecast.known or None}
-    reading += [f"{name}={value!r}" for name, value in roles.items() if value]
+    lines = ["import throughtime as tt", ""]
+    if split is None:
+        lines.append(f"# train, validation, test: your parts of {run.about['source']}")
+    else:
+        columns = (f"{name}={value!r}" for name, value in roles.items() if value)
+        lines.append(f"data = tt.read_table({', '.join([repr(run.about['source']), *columns])})")
+        lines.append(f"train, validation, test = data.split({split})")
     settings = [f"{name}={value!r}" for name, value in run.settings.items() if value is not None]
     if run.settings["cell"] == "model":
         settings = ["model=model" if entry.startswith("cell=") else entry for entry in settings]
-    return (
-        "import throughtime as tt\n\n"
-        f"data = tt.read_table({', '.join(reading)})\n"
-        "train, validation, test = data.split()\n"
-        f"run = tt.train(\n    train,\n    validation,\n    {', '.join(settings)},\n)\n"
-        "print(run.evaluate(test).verdict())\n"
-    )
+    lines += ["run = tt.train(", "    train,", "    validation,", *(f"    {entry}," for entry in settings), ")"]
+    return "\n".join([*lines, "print(run.evaluate(test).verdict())", ""])

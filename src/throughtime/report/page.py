@@ -79,6 +79,7 @@ def write_report(
     part: str | None = None,
     title: str | None = None,
     command: str | None = None,
+    split: str | None = None,
 ) -> Path:
     """The report of a run as one self-contained HTML file; returns its path.
 
@@ -86,10 +87,11 @@ def write_report(
         part: the evaluation to show; by default the one added last ("test", where the run was evaluated on it).
         title: by default the name of the data.
         command: the command line that made the run, if one did.
+        split: the arguments of ``split`` that made the parts, for the lines that repeat the run.
 
     Raises:
         RunError: the folder of ``path`` does not exist.
     """
     from .evidence import evidence  # with it come Keras and all of training, which a page from JSON does not need
 
-    return write(evidence(run, part=part, title=title, command=command), path)
+    return write(evidence(run, part=part, title=title, command=command, split=split), path)

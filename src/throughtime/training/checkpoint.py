@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 
 from ..data.transforms import Examples
 from ..errors import RunError
-from ..files import write_aside
+from ..files import read_arrays, write_aside
 
 
 def model_state(model: keras.Model) -> dict[str, np.ndarray]:
@@ -88,11 +87,10 @@ class Progress:
         Raises:
             RunError: damaged, or begun with other settings or other data (each difference is named).
         """
+        arrays = read_arrays(path)
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {key: stored[key] for key in stored.files}
             about = json.loads(str(arrays.pop("about")))
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError) as error:
             raise RunError(f"{path} is damaged ({error}); remove it to start the run anew.") from error
         before = about["fingerprint"]
         now = json.loads(json.dumps(fingerprint))

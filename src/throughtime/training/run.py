@@ -14,7 +14,7 @@ import numpy as np
 from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..errors import RunError
-from ..files import make_directory, write_aside, write_json
+from ..files import make_directory, read_arrays, write_aside, write_json
 from .baselines import Baselines
 from .describe import describe_data
 from .predictions import Predictions, answer
@@ -141,8 +141,7 @@ class Run:
             stored = json.loads((path / "run.json").read_text())
             if stored["format"] != FORMAT:
                 raise RunError(f"{path}/run.json has format {stored['format']}, this version reads {FORMAT}.")
-            with np.load(path / "baselines.npz", allow_pickle=False) as arrays:
-                baselines = Baselines.from_arrays({key: arrays[key] for key in arrays.files})
+            baselines = Baselines.from_arrays(read_arrays(path / "baselines.npz"))
             feeds = stored["feeds"]
             made = {
                 "preparation": Preparation.from_json(stored["preparation"]),

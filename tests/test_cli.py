@@ -1,0 +1,301 @@
+"""The command line, as a user meets it: results, files, and one line for everything that can be mended."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from throughtime import cli
+from throughtime.backend import choose_backend
+from throughtime.errors import BackendError
+
+QUICK = ["--epochs", "3", "--units", "4", "--quiet"]
+
+
+def call(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of ``throughtime ARGUMENTS``, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["throughtime", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code or 0
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def vowels(rows_of: int = 30, seed: int = 0) -> pa.Table:
+    """Two speakers, told apart by the sign of a drift; 30 utterances of 3 to 8 frames, rows shuffled."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(3, 9, rows_of)
+    utterance = np.repeat(np.arange(rows_of), lengths)
+    frame = np.concatenate([np.arange(n) for n in lengths])
+    sign = np.where(utterance % 2, 1.0, -1.0)
+    order = rng.permutation(len(utterance))
+    return pa.table(
+        {
+            "utterance": pa.array([f"u{i}" for i in utterance[order]]),
+            "frame": frame[order],
+            "x": (sign * (frame + 1) + rng.normal(0, 0.3, len(frame)))[order],
+            "word": pa.array(np.where(sign > 0, "ae", "oe")[order]),
+            "speaker": pa.array(np.where(sign > 0, "ann", "bob")[order]),
+        }
+    )
+
+
+def series(steps: int = 160, seed: int = 0) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    days = np.datetime64("2024-01-01") + np.arange(steps)
+    return pa.table({"day": days, "load": 9 + np.sin(np.arange(steps) * 2 * np.pi / 7) + rng.normal(0, 0.1, steps)})
+
+
+def write(table: pa.Table, name: str) -> str:
+    (pyarrow.csv.write_csv if name.endswith(".csv") else pyarrow.parquet.write_table)(table, name)
+    return name
+
+
+TRAIN_VOWELS = ["--target", "speaker", "--sequence", "utterance", "--time", "frame"]
+
+
+@pytest.mark.backend
+def test_train_then_predict_classes(here: Path, monkeypatch, capsys) -> None:
+    table = write(vowels(), "vowels.parquet")
+    assert call("train", table, *TRAIN_VOWELS, *QUICK, monkeypatch=monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert "most frequent class" in printed
+    assert "accuracy" in printed
+    assert "The LSTM network is right on" in printed
+    run = here / "runs" / "vowels"
+    assert {path.name for path in run.iterdir()} == {"run.json", "model.keras", "baselines.npz", "report.html"}
+    page = (run / "report.html").read_text()
+    assert "throughtime train vowels.parquet --target speaker" in page
+    stored = json.loads((run / "run.json").read_text())
+    assert list(stored["evaluations"]) == ["validation", "test"]
+
+    new = vowels(8, seed=1).drop_columns(["speaker"])
+    write(new, "new.csv")
+    assert call("predict", "runs/vowels", "new.csv", monkeypatch=monkeypatch) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[0] == '"utterance","prediction","probability_ann","probability_bob"'
+    assert len(lines) == 1 + 8
+    assert {line.split(",")[1] for line in lines[1:]} <= {'"ann"', '"bob"'}
+
+    assert call("predict", "runs/vowels", "new.csv", "--out", "p.parquet", monkeypatch=monkeypatch) == 0
+    first_seen = list(dict.fromkeys(new["utterance"].to_pylist()))
+    assert pyarrow.parquet.read_table("p.parquet")["utterance"].to_pylist() == first_seen
+
+    # A second run gets a directory of its own; the same command again never overwrites.
+    assert call("train", table, *TRAIN_VOWELS, *QUICK, monkeypatch=monkeypatch) == 0
+    assert (here / "runs" / "vowels-2" / "run.json").exists()
+    before = (run / "run.json").read_bytes()
+    assert call("train", table, *TRAIN_VOWELS, *QUICK, "--out", "runs/vowels", monkeypatch=monkeypatch) == 2
+    assert (run / "run.json").read_bytes() == before
+
+
+@pytest.mark.backend
+def test_train_then_forecast(here: Path, monkeypatch, capsys) -> None:
+    table = write(series(), "load.csv")
+    asked = ["train", table, "--target", "load", "--time", "day", "--horizon", "3", "--cell", "gru"]
+    assert call(*asked, *QUICK, monkeypatch=monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert "seasonal naive (7)" in printed
+    assert "last value" in printed
+    assert "linear on the window" in printed
+    assert call("predict", "runs/load", table, monkeypatch=monkeypatch) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[0] == '"step_ahead","day","prediction"'
+    assert [line.split(",")[:2] for line in lines[1:]] == [
+        ["1", "2024-06-09"],
+        ["2", "2024-06-10"],
+        ["3", "2024-06-11"],
+    ]
+
+
+def spoiled(column: str, change) -> pa.Table:
+    table = vowels()
+    values = change(table[column].to_pylist())
+    return table.set_column(table.column_names.index(column), column, pa.array(values))
+
+
+BAD = {
+    "missing file": (None, ["vowls.csv", *TRAIN_VOWELS], r"vowls\.csv"),
+    "wrong column": (vowels, ["T", "--target", "speeker", "--sequence", "utterance"], "Did you mean 'speaker'"),
+    "wrong sequence": (vowels, ["T", "--target", "speaker", "--sequence", "utterence"], "Did you mean 'utterance'"),
+    "one value": (lambda: spoiled("speaker", lambda v: ["ann"] * len(v)), ["T", *TRAIN_VOWELS], "'ann'"),
+    "no target": (lambda: spoiled("speaker", lambda v: [None, *v[1:]]), ["T", *TRAIN_VOWELS], "'speaker'"),
+    "same time": (lambda: spoiled("frame", lambda v: [0] * len(v)), ["T", *TRAIN_VOWELS], "frame=0"),
+    "one sequence": (
+        lambda: vowels(1).append_column("y", pa.array([0.5] * vowels(1).num_rows)),
+        ["T", "--target", "y", "--sequence", "utterance", "--task", "regress"],
+        "every row|1 sequence",
+    ),
+    "two sequences": (lambda: vowels(2), ["T", *TRAIN_VOWELS], "2 sequences cannot be split"),
+    "too short": (lambda: series(20), ["T", "--target", "load", "--horizon", "9", "--window", "9"], r"9 \+ 9"),
+    "no horizon": (series, ["T", "--target", "load"], "horizon"),
+    "text target": (vowels, ["T", "--target", "speaker", "--horizon", "2"], "number"),
+    "bad task": (vowels, ["T", *TRAIN_VOWELS, "--task", "clasify"], "Did you mean 'classify'"),
+    "bad cell": (vowels, ["T", *TRAIN_VOWELS, "--cell", "lstn"], "Did you mean 'lstm'"),
+    "bad share": (vowels, ["T", *TRAIN_VOWELS, "--test", "1.5"], "share"),
+    "no validation": (vowels, ["T", *TRAIN_VOWELS, "--validation", "0"], "early stopping"),
+    "infinite": (lambda: spoiled("x", lambda v: [float("inf"), *v[1:]]), ["T", *TRAIN_VOWELS], "infinite"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD))
+def test_bad_input_is_one_line_and_exit_code_2(case: str, here: Path, monkeypatch, capsys) -> None:
+    make, arguments, says = BAD[case]
+    if make is not None:
+        write(make(), "table.parquet")
+    arguments = ["table.parquet" if argument == "T" else argument for argument in arguments]
+    before = sorted(here.rglob("*"))
+    code = call("train", *arguments, *QUICK, "--out", "out", monkeypatch=monkeypatch)
+    said = capsys.readouterr()
+    assert code == 2, said.err
+    assert said.out == ""
+    lines = said.err.strip().splitlines()
+    assert len(lines) == 1, said.err
+    assert lines[0].startswith("error: ")
+    assert re.search(says, lines[0]), lines[0]
+    assert sorted(here.rglob("*")) == before
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from throughtime.data.tables import read_table
+    from throughtime.training.train import train
+
+    out = tmp_path_factory.mktemp("runs") / "vowels"
+    data = read_table(vowels(), target="speaker", sequence="utterance", time="frame")
+    train(data, units=4, epochs=2, progress=False, out=out)
+    return out
+
+
+def copied(run: Path, target: Path) -> Path:
+    target.mkdir()
+    for path in run.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    return target
+
+
+def unseen(table: pa.Table) -> pa.Table:
+    names = ["cat" if name == "ann" else name for name in table["speaker"].to_pylist()]
+    return table.set_column(table.column_names.index("speaker"), "speaker", pa.array(names))
+
+
+def test_predicting_from_bad_input_is_one_line_and_exit_code_2(trained: Path, here: Path, monkeypatch, capsys) -> None:
+    good = write(vowels(6).drop_columns(["speaker"]), "good.csv")
+    write(unseen(vowels(6)), "unseen.csv")
+    write(vowels(6).drop_columns(["x"]), "narrow.csv")
+    Path("table.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    Path("full.csv").write_text("kept")
+    empty = here / "empty"
+    empty.mkdir()
+    broken = copied(trained, here / "broken")
+    (broken / "run.json").write_text("{")
+    half = copied(trained, here / "half")
+    (half / "model.keras").write_bytes((half / "model.keras").read_bytes()[:1000])
+    gone = copied(trained, here / "gone")
+    (gone / "baselines.npz").unlink()
+    cases = [
+        (["nowhere", good], "nowhere is not a directory"),
+        ([str(empty), good], "holds no run"),
+        ([str(broken), good], "damaged"),
+        ([str(half), good], "damaged"),
+        ([str(gone), good], "baselines.npz"),
+        ([str(trained), "unseen.csv"], "'cat'"),
+        ([str(trained), "narrow.csv"], "'x'"),
+        ([str(trained), "table.png"], "table.png"),
+        ([str(trained), "missing.csv"], "missing.csv"),
+        ([str(trained), good, "--out", "full.csv"], "full.csv exists"),
+        ([str(trained), good, "--out", "p.xlsx"], ".csv"),
+        ([str(trained), good, "--out", "nodir/p.csv"], "nodir"),
+    ]
+    before = sorted(here.rglob("*"))
+    for arguments, says in cases:
+        code = call("predict", *arguments, monkeypatch=monkeypatch)
+        said = capsys.readouterr()
+        assert code == 2, (arguments, said)
+        assert len(said.err.strip().splitlines()) == 1, (arguments, said.err)
+        assert said.err.startswith("error: "), said.err
+        assert says in said.err, (says, said.err)
+        assert said.out == ""
+    assert sorted(here.rglob("*")) == before
+    assert Path("full.csv").read_text() == "kept"
+
+
+def test_a_table_with_targets_is_scored_as_well(trained: Path, here: Path, monkeypatch, capsys) -> None:
+    write(vowels(6), "labelled.csv")
+    assert call("predict", str(trained), "labelled.csv", monkeypatch=monkeypatch) == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("on labelled.csv")
+    assert len(said.out.strip().splitlines()) == 7
+
+
+def test_the_demo_leaves_other_directories_alone(here: Path, monkeypatch, capsys) -> None:
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("kept")
+    assert call("demo", "--out", "mine", monkeypatch=monkeypatch) == 2
+    assert "not of an earlier demo" in capsys.readouterr().err
+    assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
+
+
+def test_the_backend_is_the_one_asked_for_or_the_first_installed(monkeypatch) -> None:
+    installed = {"jax", "torch", "tensorflow"}
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert choose_backend() == "torch"
+    monkeypatch.delenv("KERAS_BACKEND")
+    assert choose_backend() == "jax"
+    monkeypatch.delenv("KERAS_BACKEND")
+    installed.remove("jax")
+    assert choose_backend() == "torch"
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(BackendError, match=r"jax is asked for and not installed; pip install 'throughtime\[jax\]', or"):
+        choose_backend()
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflo")
+    with pytest.raises(BackendError, match="Did you mean 'tensorflow'"):
+        choose_backend()
+    monkeypatch.delenv("KERAS_BACKEND")
+    installed.clear()
+    with pytest.raises(BackendError, match="no backend for Keras is installed"):
+        choose_backend()
+
+
+def test_help_and_version_load_no_framework() -> None:
+    script = (
+        "import sys; sys.argv = ['throughtime', {!r}]; import throughtime.cli as c\n"
+        "try: c.main()\n"
+        "except SystemExit: pass\n"
+        "loaded = {{m.split('.')[0] for m in sys.modules}}\n"
+        "print(sorted(loaded & {{'keras', 'jax', 'torch', 'tensorflow', 'pyarrow'}}))"
+    )
+    for option, shown in (("--help", "predict"), ("--version", "throughtime 0.")):
+        done = subprocess.run([sys.executable, "-c", script.format(option)], capture_output=True, text=True, check=True)
+        assert shown in done.stdout
+        assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_an_unknown_backend_is_one_line_too(here: Path) -> None:
+    write(vowels(), "vowels.csv")
+    done = subprocess.run(
+        [sys.executable, "-m", "throughtime", "train", "vowels.csv", *TRAIN_VOWELS],
+        capture_output=True,
+        text=True,
+        env={"KERAS_BACKEND": "theano", "PATH": ""},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "KERAS_BACKEND='theano'" in done.stderr
