@@ -199,7 +199,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the split, the initial weights and the batches.")] = 0,
 ) -> None:
     """Train on JapaneseVowels: 640 utterances of 7 to 29 frames, told apart by their nine speakers."""
-    from .demo import japanese_vowels
+    from .demo import japanese_vowels, write_parquet
 
     directory = Path(out)
     marker = directory / ".demo"
@@ -217,8 +217,11 @@ def demo(
     run = train_network(data, seed=seed)
     directory.mkdir(parents=True, exist_ok=True)
     marker.touch()
-    run.save(directory, overwrite=True)
     _finish(run, run.evaluate(test), directory, command="throughtime demo", title="JapaneseVowels")
+    table = write_parquet((data, test), directory / "vowels.parquet")
+    typer.echo(
+        f"data    {table}\n\nNow with a table: throughtime train {table} --target speaker --sequence utterance --time frame"
+    )
 
 
 def _finish(

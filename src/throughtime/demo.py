@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
+
 from .data.arrays import from_arrays
 from .data.sequences import SequenceData
 from .errors import BackendError
+from .files import write_aside
 
 
 def japanese_vowels() -> tuple[SequenceData, SequenceData]:
@@ -34,3 +39,19 @@ def japanese_vowels() -> tuple[SequenceData, SequenceData]:
             )
         )
     return parts[0], parts[1]
+
+
+def write_parquet(parts: tuple[SequenceData, ...], path: Path) -> Path:
+    """The parts as one table in long form, a row a frame, to try the commands on."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    lengths = np.concatenate([part.lengths for part in parts])
+    frames = np.concatenate([np.arange(length) for length in lengths])
+    columns = {"utterance": np.repeat(np.arange(len(lengths)), lengths), "frame": frames}
+    numbers = np.concatenate([part.numbers for part in parts])
+    columns |= {name: numbers[:, i] for i, name in enumerate(parts[0].schema.numbers)}
+    speakers = np.concatenate([part.target.labels() for part in parts if part.target is not None])
+    table = pa.table(columns | {"speaker": pa.array(np.repeat(speakers, lengths).tolist())})
+    write_aside(path, lambda file: parquet.write_table(table, file))
+    return path

@@ -40,6 +40,12 @@ def write_json(path: Path, value: Any) -> None:
     write_aside(path, lambda file: file.write(text.encode()))
 
 
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """An .npz file, which ``read_arrays`` reads."""
+    # NumPy's stubs take every keyword for allow_pickle.
+    write_aside(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file.
 

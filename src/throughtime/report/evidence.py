@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import one_of
 from ..files import finite
 from ..training.run import Run
 
@@ -23,7 +24,12 @@ def evidence(
         title: of the report; by default the name of the data.
         command: the command line that made the run, where it was made by one.
         split: the arguments of ``split`` that made the parts, where the source is a file.
+
+    Raises:
+        ArgumentError: a part that the run was not evaluated on.
     """
+    if part is not None:
+        one_of("part", part, run.evaluations)
     evaluation = run.evaluations[part or list(run.evaluations)[-1]]
     about, train = run.about, run.about["parts"][0]
     schema = run.preparation.schema

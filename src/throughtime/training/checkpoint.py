@@ -18,7 +18,7 @@ import numpy as np
 
 from ..data.transforms import Examples
 from ..errors import RunError
-from ..files import read_arrays, write_aside
+from ..files import read_arrays, write_arrays
 
 
 def model_state(model: keras.Model) -> dict[str, np.ndarray]:
@@ -78,7 +78,7 @@ class Progress:
         arrays = {f"best:{i:04}": weight for i, weight in enumerate(self.best_weights)}
         arrays |= {f"state:{key}": value for key, value in self.state.items()}
         arrays["about"] = np.array(json.dumps(about))
-        write_aside(path, lambda file: np.savez(file, **arrays))
+        write_arrays(path, arrays)
 
     @classmethod
     def read(cls, path: Path, *, fingerprint: dict[str, Any]) -> Progress:

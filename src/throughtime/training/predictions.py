@@ -176,7 +176,7 @@ def answer(
     examples = preparation.apply(data, targets=False)
     outputs = predict_examples(model, examples, feeds, pad_value=pad_value)
     per_step = examples.per == "step"
-    probabilities = None
+    probabilities: Any = None
     if preparation.classes:
         probabilities = as_probabilities(outputs, len(preparation.classes))
         values: Any = preparation.labels(probabilities)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..errors import RunError
-from ..files import make_directory, read_arrays, write_aside, write_json
+from ..files import make_directory, read_arrays, write_arrays, write_json
 from .baselines import Baselines
 from .describe import describe_data
 from .predictions import Predictions, answer
@@ -102,7 +101,7 @@ class Run:
             os.replace(aside, path / "model.keras")
         finally:
             aside.unlink(missing_ok=True)
-        write_aside(path / "baselines.npz", lambda file: np.savez(file, **self.baselines.arrays()))
+        write_arrays(path / "baselines.npz", self.baselines.arrays())
         stored = {
             "format": FORMAT,
             "settings": self.settings,

@@ -124,7 +124,7 @@ def train(
     else:
         monitor = f"val_{_compile(model, width if preparation.classes else None, settings)}"
     if width == 1 and preparation.classes:  # one sigmoid for two classes: Keras compares equal shapes
-        examples, held_out = (replace(e, targets=e.targets[..., None]) for e in (examples, held_out))
+        examples, held_out = _as_column(examples), _as_column(held_out)
         batches = Batches(examples, **batching)
     validation_batches = Batches(held_out, **batching, shuffle=False)
     Settings.complete(settings, len(batches))
@@ -177,6 +177,11 @@ def train(
         assert checkpoint is not None
         checkpoint.unlink(missing_ok=True)
     return run
+
+
+def _as_column(examples: Examples) -> Examples:
+    assert examples.targets is not None
+    return replace(examples, targets=examples.targets[..., None])
 
 
 def _fit(

@@ -1,0 +1,18 @@
+"""The line that says where a benchmark ran."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+
+def machine_line() -> str:
+    """Processor, cores, and the versions that the figures depend on."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
+        if info.exists() else []  # fmt: skip
+    from throughtime.training.describe import versions
+
+    shown = ", ".join(f"{name} {value}" for name, value in versions().items())
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores; {shown}"
