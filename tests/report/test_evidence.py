@@ -12,6 +12,7 @@ import pytest
 
 from throughtime.data.arrays import from_arrays
 from throughtime.data.sequences import SequenceData
+from throughtime.errors import ArgumentError
 from throughtime.ragged import Ragged
 from throughtime.report import page
 from throughtime.report.evidence import evidence
@@ -77,6 +78,8 @@ def test_another_part_may_be_shown(run: Run) -> None:
     assert shown["scores"]["part"] == "validation"
     assert shown["verdict"]["text"] == run.evaluations["validation"].verdict()
     assert (shown["title"], shown["command"]) == ("A title", "throughtime train x.csv")
+    with pytest.raises(ArgumentError, match=r"part='tset'.*'validation', 'test'\..*Did you mean 'test'"):
+        evidence(run, part="tset")
 
 
 def test_the_page_draws_every_section(run: Run) -> None:

@@ -438,7 +438,7 @@ def test_a_model_of_one_named_input_is_fed_as_it_was_made() -> None:
     named = layers.Input((None, 3), name="numbers")
     outputs = layers.GRU(3)(named)
     expected = None
-    for inputs in (named, [named], {"numbers": named}):
+    for inputs in (named, {"numbers": named}):
         model = keras.Model(inputs, outputs)
         feed, _, _ = feeds_of(model, examples)
         found = predict_examples(model, examples, feed)
