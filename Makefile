@@ -11,9 +11,9 @@ demo: $(VENV)/demo.installed  ## train on real sequences and write runs/demo/rep
 	$(BIN)/throughtime demo
 
 test: $(VENV)/test.installed browser  ## all tests on JAX, then those that train on PyTorch and TensorFlow
-	KERAS_BACKEND=jax $(BIN)/python -m pytest
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -m backend
-	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -m backend
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n auto
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n auto -m backend
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n auto -m backend
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check src tests benchmarks

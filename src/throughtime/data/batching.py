@@ -139,7 +139,7 @@ class Batches(keras.utils.PyDataset):
     Example:
         >>> from throughtime.ragged import Ragged
         >>> x = Ragged.from_list([np.ones((n, 2), "float32") for n in (3, 5, 4)])
-        >>> batches = Batches(x, targets=np.array([0, 1, 0]), batch_size=3)
+        >>> batches = Batches(x, targets=np.array([0, 1, 0]), batch_size=3, buckets=1)
         >>> inputs, targets, weights = batches[0]
         >>> inputs["numbers"].shape, inputs["mask"].sum().item(), weights.tolist()
         ((3, 5, 2), 12, [1.0, 1.0, 1.0])

@@ -24,7 +24,8 @@ class Settings:
         scale: scaler of numbers, "standard", "minmax", "robust" or "none".
         missing: "fill" or "refuse".
         batch_size: most sequences of a batch; or ``tokens``, most padded time steps of one.
-        buckets: most padded lengths.
+        buckets: most padded lengths; by default one for every five batches, at most 8, because a compiled backend
+            takes a second or two for each.
         learning_rate: of Adam.
         clipnorm: global norm that a gradient is clipped to.
         epochs: at most; ``patience``: epochs without a better validation loss before training stops.
@@ -39,7 +40,7 @@ class Settings:
     missing: Missing = "fill"
     batch_size: int | None = None
     tokens: int | None = None
-    buckets: int = 8
+    buckets: int | None = None
     learning_rate: float | None = None
     clipnorm: float = 1.0
     epochs: int | None = None
@@ -69,6 +70,10 @@ class Settings:
         forecast = examples.per == "horizon"
         if self.batch_size is None and self.tokens is None:
             chosen["batch_size"] = 64 if forecast else 16 if len(examples) < 1000 else 32
+        if self.buckets is None:
+            steps, longest = int(examples.lengths.sum()), int(examples.lengths.max(initial=1))
+            rows = chosen["batch_size"] or max(1, chosen["tokens"] * len(examples) // max(steps, longest))
+            chosen["buckets"] = int(np.clip(len(examples) // (5 * rows), 1, 8))
         chosen["learning_rate"] = self.learning_rate or (1e-3 if forecast else 3e-3)
         return chosen
 

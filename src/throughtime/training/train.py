@@ -43,7 +43,7 @@ def train(
     missing: Missing = "fill",
     batch_size: int | None = None,
     tokens: int | None = None,
-    buckets: int = 8,
+    buckets: int | None = None,
     learning_rate: float | None = None,
     clipnorm: float = 1.0,
     epochs: int | None = None,
