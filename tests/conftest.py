@@ -1,4 +1,4 @@
-"""Settings of the whole suite: property tests draw the same cases on every run and have no deadline; XLA's programs are kept."""
+"""Settings of the whole suite: property tests draw the same cases on every run; XLA's programs are kept for the next."""
 
 from __future__ import annotations
 

@@ -219,9 +219,8 @@ def demo(
     marker.touch()
     _finish(run, run.evaluate(test), directory, command="throughtime demo", title="JapaneseVowels")
     table = write_parquet((data, test), directory / "vowels.parquet")
-    typer.echo(
-        f"data    {table}\n\nNow with a table: throughtime train {table} --target speaker --sequence utterance --time frame"
-    )
+    roles = "--target speaker --sequence utterance --time frame"
+    typer.echo(f"data    {table}\n\nThe same from a table: throughtime train {table} {roles}")
 
 
 def _finish(

@@ -15,7 +15,7 @@ import pytest
 from pyarrow import csv, feather, parquet
 
 from throughtime.data.arrays import from_arrays
-from throughtime.data.sequences import SequenceData
+from throughtime.data.sequences import Schema, SequenceData
 from throughtime.data.transforms import Preparation
 from throughtime.errors import DataError, RunError
 from throughtime.ragged import Ragged
@@ -339,11 +339,28 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     path.write_text("mine")
 
     def full(table: pa.Table, target: Any, suffix: str) -> None:
-        Path(target).write_bytes(b"half of it")
+        target.write(b"half of it")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(predictions, "write_table", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(RunError, match="No space left"):
         found.write(path, overwrite=True)
     assert path.read_text() == "mine"
     assert os.listdir(tmp_path) == ["answers.parquet"]
+
+
+def test_a_column_of_the_users_own_is_not_lost_to_one_of_ours() -> None:
+    schema = Schema(task="classify", target=("y",), sequence="prediction")
+    made = Predictions(
+        schema=schema,
+        values=np.array(["a", "b"], dtype=object),
+        ids=np.array([7, 8]),
+        probabilities=np.array([[0.9, 0.1], [0.2, 0.8]]),
+        classes=("a", "b"),
+    )
+    assert made.table().to_pydict() == {
+        "prediction": [7, 8],
+        "prediction_": ["a", "b"],
+        "probability_a": [0.9, 0.2],
+        "probability_b": [0.1, 0.8],
+    }

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pyarrow as pa
 import pytest
 from series import TASKS, rising_or_falling, waves
 
 from throughtime.data.arrays import from_arrays
+from throughtime.data.tables import read_table
 from throughtime.errors import ArgumentError, DataError, NonFiniteLossError, RunError
 from throughtime.training.checkpoint import Progress
 from throughtime.training.run import Run
@@ -111,7 +113,8 @@ KILLED = """
     import sys
     from series import rising_or_falling
     from throughtime.training.train import train
-    run = train(rising_or_falling(200), units=8, buckets=2, epochs=12, patience=12, progress=False, out=sys.argv[1], resume=True)
+    settings = {"units": 8, "buckets": 2, "epochs": 12, "patience": 12, "progress": False}
+    train(rising_or_falling(200), out=sys.argv[1], resume=True, **settings)
 """
 
 
@@ -198,6 +201,22 @@ def test_a_model_that_sees_padding_is_warned_of() -> None:
     model = keras.Sequential([keras.layers.Input((None, 2)), keras.layers.GRU(4), keras.layers.Dense(2, "softmax")])
     run = train(rising_or_falling(), model=model, epochs=1, progress=False)
     assert any("sees the padding" in note for note in run.about["notes"])
+
+
+def test_a_model_that_does_not_see_the_category_columns_is_warned_of() -> None:
+    rng = np.random.default_rng(0)
+    rows = 200
+    table = pa.table(
+        {
+            "id": np.arange(rows) // 5,
+            "x": rng.normal(size=rows),
+            "word": rng.choice(["a", "b", "c"], rows),
+            "y": np.array(["no", "yes"])[(np.arange(rows) // 5) % 2],
+        }
+    )
+    model = keras.Sequential([keras.layers.Input((None, 1)), keras.layers.GRU(2), keras.layers.Dense(2, "softmax")])
+    run = train(read_table(table, target="y", sequence="id"), model=model, epochs=1, progress=False)
+    assert run.about["notes"][-1] == "the model has no input named 'codes', so it does not see the category columns"
 
 
 @pytest.mark.parametrize(

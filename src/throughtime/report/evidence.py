@@ -85,6 +85,7 @@ def python_code(run: Run, split: str | None) -> str:
     schema, forecast = run.preparation.schema, run.preparation.forecast
     roles: dict[str, Any] = {"target": schema.target if len(schema.target) != 1 else schema.target[0]}
     roles |= {"sequence": schema.sequence, "time": schema.time, "task": schema.task}
+    roles["features"] = [*schema.numbers, *schema.categories]
     if forecast is not None:
         roles |= {"horizon": forecast.horizon, "window": forecast.window, "known": forecast.known or None}
     lines = ["import throughtime as tt", ""]

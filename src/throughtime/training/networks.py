@@ -188,16 +188,21 @@ def feeds_of(model: keras.Model, examples: Examples) -> tuple[tuple[str, ...] | 
         )
     masking = [layer for layer in _all_layers(model) if isinstance(layer, layers.Masking)]
     embedding = [layer for layer in _all_layers(model) if isinstance(layer, layers.Embedding) and layer.mask_zero]
-    warning = None
+    warnings = []
     if len(set(examples.lengths.tolist())) > 1 and "mask" not in names and not masking and not embedding:
-        warning = (
+        warnings.append(
             "the model has no input named 'mask' and no Masking layer, so it sees the padding of shorter sequences as "
             "data"
         )
     feeds: tuple[str, ...] | str = "numbers" if examples.numbers.shape[1] else "codes"
     if named:  # Keras takes a dict for a model of one input only where it was made with one
         feeds = tuple(names) if keyed else names[0]
-    return feeds, float(masking[0].mask_value) if masking else 0.0, warning
+    fed = (feeds,) if isinstance(feeds, str) else feeds
+    for name, array in (("numbers", examples.numbers), ("codes", examples.codes)):
+        if array.shape[1] and name not in fed:
+            kind = "numeric" if name == "numbers" else "category"
+            warnings.append(f"the model has no input named {name!r}, so it does not see the {kind} columns")
+    return feeds, float(masking[0].mask_value) if masking else 0.0, "; ".join(warnings) or None
 
 
 def _all_layers(model: keras.Model) -> Iterator[keras.Layer]:

@@ -15,6 +15,7 @@ from ..data.seasons import following_times
 from ..data.sequences import Schema, SequenceData
 from ..data.transforms import Examples, Preparation
 from ..errors import DataError, RunError, listed
+from ..files import write_aside
 from ..ragged import Ragged
 
 if TYPE_CHECKING:
@@ -82,11 +83,18 @@ class Predictions:
     time: np.ndarray | None = None
 
     def table(self) -> pa.Table:
-        """A row a sequence, a time step, or a step ahead, with the columns "prediction" and "probability_<label>"."""
+        """A row a sequence, a time step, or a step ahead, with the columns "prediction" and "probability_<label>".
+
+        A name that a column of the user's own has already gets an underscore behind it.
+        """
         import pyarrow as pa
 
         values, probabilities = self.values, self.probabilities
         columns: dict[str, Any] = {}
+
+        def free(column: str) -> str:
+            return column if column not in columns else free(f"{column}_")
+
         name = self.schema.sequence or "sequence"
         if isinstance(values, Ragged):
             columns[name] = np.repeat(self.ids, values.lengths)
@@ -100,20 +108,20 @@ class Predictions:
         elif self.schema.task == "forecast":
             horizon = values.shape[1]
             columns[name] = np.repeat(self.ids, horizon)
-            columns["step_ahead"] = np.tile(np.arange(1, horizon + 1), len(values))
+            columns[free("step_ahead")] = np.tile(np.arange(1, horizon + 1), len(values))
             if self.time is not None:
-                columns[self.schema.time or "time"] = _readable(self.time.reshape(-1))
+                columns[free(self.schema.time or "time")] = _readable(self.time.reshape(-1))
             values = values.reshape(-1, values.shape[-1])
         else:
             columns[name] = self.ids
         if self.classes:
-            columns["prediction"] = values.tolist()
+            columns[free("prediction")] = values.tolist()
         else:
             single = len(self.schema.target) == 1
             for k, target in enumerate(self.schema.target):
-                columns["prediction" if single else f"prediction_{target}"] = values[:, k]
+                columns[free("prediction" if single else f"prediction_{target}")] = values[:, k]
         for c, label in enumerate(self.classes):
-            columns[f"probability_{label}"] = probabilities[:, c]
+            columns[free(f"probability_{label}")] = probabilities[:, c]
         if self.schema.sequence is None and len(self.ids) == 1:
             columns.pop(name)
         return pa.table({key: pa.array(column) for key, column in columns.items()})
@@ -132,12 +140,8 @@ class Predictions:
             raise RunError(f"{path} exists; choose another file, or say that it may be overwritten.")
         if not path.parent.is_dir():
             raise RunError(f"{path.parent} is not a directory; make it first.")
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            write_table(self.table(), aside, suffix)
-            os.replace(aside, path)
-        finally:
-            aside.unlink(missing_ok=True)
+        table = self.table()
+        write_aside(path, lambda file: write_table(table, file, suffix))
         return path
 
 
@@ -154,7 +158,7 @@ def write_table(table: pa.Table, target: Any, suffix: str) -> None:
     else:
         from pyarrow import feather
 
-        feather.write_feather(table, str(target), compression="uncompressed")
+        feather.write_feather(table, target, compression="uncompressed")
 
 
 def answer(
