@@ -1,4 +1,4 @@
-"""Settings of the whole suite: property tests draw the same cases on every run; XLA's programs are kept for the next."""
+"""Settings of the whole suite: property tests draw the same cases on every run; compiled programs are kept."""
 
 from __future__ import annotations
 

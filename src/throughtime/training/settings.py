@@ -24,7 +24,7 @@ class Settings:
         scale: scaler of numbers, "standard", "minmax", "robust" or "none".
         missing: "fill" or "refuse".
         batch_size: most sequences of a batch; or ``tokens``, most padded time steps of one.
-        buckets: most padded lengths; by default one for every five batches, at most 8, because a compiled backend
+        buckets: most padded lengths; by default one for every three batches, at most 8, because a compiled backend
             takes a second or two for each.
         learning_rate: of Adam.
         clipnorm: global norm that a gradient is clipped to.
@@ -73,7 +73,7 @@ class Settings:
         if self.buckets is None:
             steps, longest = int(examples.lengths.sum()), int(examples.lengths.max(initial=1))
             rows = chosen["batch_size"] or max(1, chosen["tokens"] * len(examples) // max(steps, longest))
-            chosen["buckets"] = int(np.clip(len(examples) // (5 * rows), 1, 8))
+            chosen["buckets"] = int(np.clip(len(examples) // (3 * rows), 1, 8))
         chosen["learning_rate"] = self.learning_rate or (1e-3 if forecast else 3e-3)
         return chosen
 
