@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
 
 import keras
 import numpy as np
@@ -325,6 +326,26 @@ def test_what_other_sequences_hold_changes_nothing(per) -> None:
             np.testing.assert_array_equal(inputs_too[name], inputs[name])
         np.testing.assert_array_equal(y_too, y)
         np.testing.assert_array_equal(w_too, w)
+
+
+def test_a_batch_costs_nothing_for_the_examples_that_are_not_in_it() -> None:
+    count = 200_000
+    windows = Examples(
+        numbers=np.zeros((count + 8, 1), np.float32),
+        codes=np.zeros((count + 8, 0), np.int32),
+        starts=np.arange(count),
+        lengths=np.full(count, 5),
+        per="horizon",
+        targets=np.zeros((count + 8, 1), np.float32),
+        weights=np.ones(count + 8, np.float32),
+        horizon=3,
+    )
+    batches = Batches(windows, batch_size=4)
+    tracemalloc.start()
+    batches[7]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < count  # bytes; one number an example would be 8 times that
 
 
 def test_one_feed_is_the_array_itself() -> None:

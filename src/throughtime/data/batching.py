@@ -228,7 +228,7 @@ class Batches(keras.utils.PyDataset):
         mask[:real] = steps < e.lengths[members, None]
         at = (e.starts[members, None] + steps)[mask[:real]]  # only what is valid: an empty sequence points nowhere
         ahead = np.zeros((rows, e.horizon), np.int64)
-        ahead[:real] = (e.starts + e.lengths)[members, None] + np.arange(e.horizon)
+        ahead[:real] = (e.starts[members] + e.lengths[members])[:, None] + np.arange(e.horizon)
 
         def padded(flat: np.ndarray, padding: float = 0) -> np.ndarray:
             held = np.full((*mask.shape, *flat.shape[1:]), padding, flat.dtype)
