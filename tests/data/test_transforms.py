@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn import preprocessing
 
+from throughtime.data import transforms
 from throughtime.data.arrays import from_arrays
 from throughtime.data.sequences import Forecast, Schema, SequenceData, Target
 from throughtime.data.tables import read_table
@@ -229,6 +231,32 @@ def test_columns_are_targets_inputs_indicators() -> None:
     np.testing.assert_allclose(made.numbers, expected, rtol=1e-6, atol=1e-7)
     assert made.numbers.dtype == np.float32
     np.testing.assert_array_equal(made.numbers[:, 3:], np.isnan(table))
+
+
+@pytest.mark.parametrize("forecast", [None, Forecast(horizon=2, window=3)])
+def test_rows_prepared_a_few_at_a_time_are_the_same_rows(forecast, monkeypatch) -> None:
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(40, 3)) * [1, 1e4, 1e-4]
+    values[rng.random((40, 3)) < 0.3] = NAN
+    target = numbers_target(rng.normal(size=40))
+    data = data_of([17, 0, 1, 22], numbers=values, target=target, forecast=forecast)
+    prepared = Preparation.fit(data)
+    whole = prepared.apply(data).numbers
+    monkeypatch.setattr(transforms, "ROWS_AT_A_TIME", 7)
+    np.testing.assert_array_equal(prepared.apply(data).numbers, whole)
+
+
+def test_preparing_a_long_table_needs_little_more_memory_than_its_result() -> None:
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=(200_000, 12)).astype(np.float32)
+    values[::100, 3] = NAN
+    data = data_of([50_000] * 4, numbers=values, target=numbers_target(values[:, 0] + values[:, 1]))
+    prepared = Preparation.fit(data)
+    tracemalloc.start()
+    made = prepared.apply(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.2 * made.numbers.nbytes  # float64 on the way would be 2 of them, row numbers 2 more
 
 
 def test_only_columns_with_gaps_in_training_have_an_indicator() -> None:

@@ -17,6 +17,8 @@ from .sequences import Forecast, Schema, SequenceData, Target
 Scale = Literal["standard", "minmax", "robust", "none"]
 Missing = Literal["fill", "refuse"]
 SCALES: tuple[Scale, ...] = ("standard", "minmax", "robust", "none")
+# Rows scaled at a time: what is computed in float64 on the way stays in the cache, however long the table.
+ROWS_AT_A_TIME = 1 << 14
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -236,9 +238,8 @@ class Preparation:
             )
         observed = ~np.isnan(data.target.values).all(1)
         rows = np.where(observed, np.arange(data.steps), -1)
-        last = np.array(
-            [rows[a:b].max(initial=-1) for a, b in zip(data.offsets[:-1], data.offsets[1:], strict=True)], np.int64
-        )
+        before = np.concatenate([[-1], np.maximum.accumulate(rows)])[data.offsets[1:]]  # the last one of all series
+        last = np.where(before >= data.offsets[:-1], before, -1)
         short = np.flatnonzero(last - data.offsets[:-1] + 1 < window)
         if len(short):
             b = short[0]
@@ -320,18 +321,25 @@ class Preparation:
 
     def _numbers(self, data: SequenceData) -> np.ndarray:
         refuse_infinite(data)
-        columns = raw_inputs(data)
-        absent = np.isnan(columns)
-        if self.missing == "refuse" and absent.any():
-            row, column = (int(i[0]) for i in np.nonzero(absent))
-            raise DataError(
-                f"missing value in column {input_names(self.schema)[column]!r} of {data.source}, row {row}, and the "
-                "network was trained with missing='refuse'; fill it first."
-            )
-        scaled = self.inputs.apply(columns)
-        if absent.any():
-            scaled = fill_forward(scaled, data.offsets)
-        return np.concatenate([scaled, absent[:, list(self.indicators)].astype(np.float32)], axis=1)
+        names, indicators = input_names(self.schema), list(self.indicators)
+        made = np.empty((data.steps, len(names) + len(indicators)), np.float32)
+        gaps = np.zeros(len(names), bool)
+        for start in range(0, data.steps, ROWS_AT_A_TIME):
+            rows = slice(start, start + ROWS_AT_A_TIME)
+            columns = raw_inputs(data, rows)
+            absent = np.isnan(columns)
+            if self.missing == "refuse" and absent.any():
+                row, column = (int(i[0]) for i in np.nonzero(absent))
+                raise DataError(
+                    f"missing value in column {names[column]!r} of {data.source}, row {start + row}, and the network "
+                    "was trained with missing='refuse'; fill it first."
+                )
+            gaps |= absent.any(0)
+            made[rows, : len(names)] = self.inputs.apply(columns)
+            made[rows, len(names) :] = absent[:, indicators]
+        for column in np.flatnonzero(gaps):  # one at a time: the row numbers that filling needs are 64 bits wide
+            made[:, [column]] = fill_forward(made[:, [column]], data.offsets)
+        return made
 
     def _codes(self, data: SequenceData) -> np.ndarray:
         codes = np.zeros((data.steps, len(self.vocabulary)), np.int32)
@@ -422,12 +430,14 @@ def input_names(schema: Schema) -> tuple[str, ...]:
     return (*schema.target, *schema.numbers) if schema.task == "forecast" else schema.numbers
 
 
-def raw_inputs(data: SequenceData) -> np.ndarray:
-    """``(N, [K +] F)`` numeric inputs as they were read."""
+def raw_inputs(data: SequenceData, rows: slice = slice(None)) -> np.ndarray:
+    """``(N, [K +] F)`` numeric inputs as they were read, of all ``rows`` or some."""
+    numbers = data.numbers[rows]
     if data.forecast is None:
-        return data.numbers
-    past = data.target.values if data.target is not None else np.full((data.steps, len(data.schema.target)), np.nan)
-    return np.concatenate([past, data.numbers], axis=1)
+        return numbers
+    if data.target is None:
+        return np.concatenate([np.full((len(numbers), len(data.schema.target)), np.nan), numbers], axis=1)
+    return np.concatenate([data.target.values[rows], numbers], axis=1)
 
 
 def refuse_infinite(data: SequenceData) -> None:
