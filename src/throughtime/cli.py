@@ -233,10 +233,10 @@ def _finish(
     _print_scores(evaluation)
     typer.echo(f"\n{evaluation.verdict()}")
     padding, seconds, backend = run.about["padding"], run.about["seconds"], run.about["versions"]["backend"]
-    typer.echo(
-        f"{len(run.history)} epochs, best {run.best_epoch}; {seconds:.0f} s on {backend}; "
-        f"padding {padding['bucketed']:.0%} of the batches ({padding['unbucketed']:.0%} without buckets)"
-    )
+    said = f"{len(run.history)} epochs, best {run.best_epoch}; {seconds:.0f} s on {backend}"
+    if padding["unbucketed"]:
+        said += f"; padding {padding['bucketed']:.0%} of the batches ({padding['unbucketed']:.0%} without buckets)"
+    typer.echo(said)
     typer.echo(f"\nrun     {directory}\nreport  {report}")
 
 

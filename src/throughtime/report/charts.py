@@ -128,10 +128,15 @@ def _label_ends(axes: Any, lines: dict[str, tuple[np.ndarray, str]]) -> None:
 
 
 def length_histogram(parts: Sequence[Evidence]) -> Chart | None:
-    """How long the sequences are: a row of bars per part over one axis of lengths; None if all have the same length."""
+    """How long the sequences are: a row of bars per part over one axis of lengths.
+
+    None if all have the same length, or there is no more than one in each part.
+    """
     parts = [part for part in parts if len(part.get("histogram", {}).get("counts", [])) > 0]
     parts = [part for part in parts if len(part["histogram"]["edges"]) == len(part["histogram"]["counts"]) + 1]
     if not parts or min(part["shortest"] for part in parts) == max(part["longest"] for part in parts):
+        return None
+    if max(sum(part["histogram"]["counts"]) for part in parts) <= 1:
         return None
     row = 66
     height = row * len(parts) + 44

@@ -273,7 +273,7 @@ def _described(feature: Evidence, column: str) -> str:
 
 
 def _padding(given: Evidence | None) -> dict[str, Any] | None:
-    if not given:
+    if not given or not given.get("unbucketed"):  # sequences of one length have nothing to save
         return None
     bars = [
         {
