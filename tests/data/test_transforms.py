@@ -233,6 +233,18 @@ def test_columns_are_targets_inputs_indicators() -> None:
     np.testing.assert_array_equal(made.numbers[:, 3:], np.isnan(table))
 
 
+@pytest.mark.parametrize(
+    ("names", "difference"),
+    [(["b", "a"], "another order"), (["a", "c"], "'b' not there, 'c' besides"), (["a"], "'b' not there")],
+)
+def test_columns_other_than_those_of_training_are_refused(names, difference) -> None:
+    steps = [np.arange(2.0 * n).reshape(n, 2) for n in (3, 4, 5)]
+    prepared = Preparation.fit(from_arrays(steps, [0.0, 1.0, 2.0], names=["a", "b"]))
+    other = from_arrays([step[:, : len(names)] for step in steps], [0.0, 1.0, 2.0], names=names)
+    with pytest.raises(DataError, match=rf"not those that were trained on \(.*{difference}"):
+        prepared.apply(other)
+
+
 @pytest.mark.parametrize("forecast", [None, Forecast(horizon=2, window=3)])
 def test_rows_prepared_a_few_at_a_time_are_the_same_rows(forecast, monkeypatch) -> None:
     rng = np.random.default_rng(5)
@@ -535,7 +547,7 @@ def test_latest_refuses_what_it_cannot_forecast_from() -> None:
     enough = data_of([5], np.zeros(5), numbers_target([1, 2, 3, NAN, NAN]), forecast=forecast)
     made, rows = prepared.latest(enough)
     assert (made.known_numbers, rows.tolist()) == ((1,), [2])
-    blind = data_of([5], np.zeros(5), None, forecast=forecast, source="no_past.csv")
+    blind = replace(enough, target=None, source="no_past.csv")
     with pytest.raises(DataError, match="no_past.csv has no column 'y0': a forecast goes on from its last values"):
         prepared.latest(blind)
     with pytest.raises(DataError, match="'y0' is not in no_past.csv"):

@@ -198,7 +198,8 @@ class Preparation:
             targets: False to leave the target out (``latest`` makes the windows to forecast from).
 
         Raises:
-            DataError: infinite values, missing ones where they are refused, classes that training never saw.
+            DataError: other columns than those of training, infinite values, missing ones where they are refused,
+                classes that training never saw.
         """
         numbers, codes = self._numbers(data), self._codes(data)
         if self.forecast is not None:
@@ -231,11 +232,11 @@ class Preparation:
         """
         assert self.forecast is not None and self.forecast.window is not None
         window, horizon = self.forecast.window, self.forecast.horizon
-        numbers, codes = self._numbers(data), self._codes(data)
         if data.target is None:
             raise DataError(
                 f"{data.source} has no column {listed(self.schema.target)}: a forecast goes on from its last values."
             )
+        numbers, codes = self._numbers(data), self._codes(data)
         observed = ~np.isnan(data.target.values).all(1)
         rows = np.where(observed, np.arange(data.steps), -1)
         before = np.concatenate([[-1], np.maximum.accumulate(rows)])[data.offsets[1:]]  # the last one of all series
@@ -320,6 +321,7 @@ class Preparation:
         return tuple(numbers), tuple(i for i, name in enumerate(self.schema.categories) if name in known)
 
     def _numbers(self, data: SequenceData) -> np.ndarray:
+        self._refuse_other_columns(data)
         refuse_infinite(data)
         names, indicators = input_names(self.schema), list(self.indicators)
         made = np.empty((data.steps, len(names) + len(indicators)), np.float32)
@@ -340,6 +342,20 @@ class Preparation:
         for column in np.flatnonzero(gaps):  # one at a time: the row numbers that filling needs are 64 bits wide
             made[:, [column]] = fill_forward(made[:, [column]], data.offsets)
         return made
+
+    def _refuse_other_columns(self, data: SequenceData) -> None:
+        """Columns are told apart by their place from here on: in another order they would be taken for each other."""
+        expected, given = ((*input_names(schema), *schema.categories) for schema in (self.schema, data.schema))
+        if expected == given and self.schema.categories == data.schema.categories:
+            return
+        lacking = [name for name in expected if name not in given]
+        other = [name for name in given if name not in expected]
+        differences = [f"{listed(lacking)} not there" if lacking else "", f"{listed(other)} besides" if other else ""]
+        raise DataError(
+            f"the input columns of {data.source} are not those that were trained on "
+            f"({', '.join(filter(None, differences)) or 'they are in another order'}): {listed(expected, 30)}; read a "
+            "table with tt.read_like(table, run.preparation.schema, run.preparation.forecast)."
+        )
 
     def _codes(self, data: SequenceData) -> np.ndarray:
         codes = np.zeros((data.steps, len(self.vocabulary)), np.int32)
