@@ -23,7 +23,7 @@ from throughtime.data.sequences import SequenceData
 from throughtime.data.transforms import Examples, Preparation
 from throughtime.errors import ArgumentError
 from throughtime.training import predictions
-from throughtime.training.networks import build_network, check_outputs, feeds_of
+from throughtime.training.networks import _pooled, build_network, check_outputs, feeds_of
 from throughtime.training.predictions import predict_examples
 
 pytestmark = pytest.mark.backend
@@ -132,6 +132,14 @@ def test_answers_do_not_depend_on_the_container(task: str) -> None:
     if examples.per == "step":
         found, expected = found[:, : mask.shape[1]][mask], expected[mask]
     np.testing.assert_allclose(found, expected, **SAME)
+
+
+def test_pooling_what_dropout_scaled_up_does_not_depend_on_the_container() -> None:
+    hidden = np.array([[[-1.4, 0.2], [-1.3, -1.1], [0.0, 0.0]]], np.float32)  # 0.3 dropped: up to 1 / 0.7
+    mask = np.array([[True, True, False]])
+    tight, loose = (keras.ops.convert_to_numpy(_pooled(hidden[:, :t], mask[:, :t], 1 / 0.7)) for t in (2, 3))
+    np.testing.assert_allclose(tight, [[-1.35, -0.45, -1.3, 0.2]], rtol=1e-6)
+    np.testing.assert_array_equal(tight, loose)
 
 
 @pytest.mark.parametrize(("task", "cell"), [("classify", "lstm"), ("regress", "gru"), ("tag", "rnn"), ("steps", "gru")])

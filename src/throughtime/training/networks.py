@@ -61,7 +61,7 @@ def build_network(
             layer = layers.Bidirectional(forward, backward_layer=make.cell(return_sequences=True, go_backwards=True))
         hidden = make.dropout()(layer(hidden, mask=mask))
     if not per_step:
-        hidden = make.dropout()(_pooled(hidden, mask))
+        hidden = make.dropout()(_pooled(hidden, mask, 1 / (1 - dropout)))
     return keras.Model(inputs, make.dense(outputs, activation=activation, name="output")(hidden))
 
 
@@ -126,15 +126,17 @@ def _outputs(preparation: Preparation) -> tuple[int, str]:
     return len(preparation.schema.target), "linear"
 
 
-def _pooled(hidden: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-    """Mean and maximum over valid steps; a sequence without a step gives 0 and -1 (the cells' outputs are in [-1, 1]).
+def _pooled(hidden: keras.KerasTensor, mask: keras.KerasTensor, bound: float) -> keras.KerasTensor:
+    """Mean and maximum over valid steps; a sequence without a step gives 0 and ``-bound``.
+
+    ``bound`` is the largest value that can occur: the cells' outputs are in [-1, 1], and dropout scales what it keeps.
 
     Pooling all steps beat the last state on JapaneseVowels (0.981 against 0.975, 3 seeds), because it shortens the way
     of the gradient.
     """
     valid = ops.expand_dims(ops.cast(mask, hidden.dtype), -1)
     mean = ops.sum(hidden * valid, axis=1) / ops.maximum(ops.sum(valid, axis=1), 1.0)
-    highest = ops.max(hidden * valid + (valid - 1.0), axis=1)
+    highest = ops.max(hidden * valid + (valid - 1.0) * bound, axis=1)
     return layers.Concatenate()([mean, highest])
 
 
