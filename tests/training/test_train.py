@@ -21,6 +21,7 @@ from series import TASKS, rising_or_falling, waves
 from throughtime.data.arrays import from_arrays
 from throughtime.data.tables import read_table
 from throughtime.errors import ArgumentError, DataError, NonFiniteLossError, RunError
+from throughtime.training.callbacks import KeepBest
 from throughtime.training.checkpoint import Progress
 from throughtime.training.run import Run
 from throughtime.training.train import train
@@ -61,6 +62,15 @@ def test_the_returned_weights_are_those_of_the_best_epoch() -> None:
     assert run.evaluations["validation"]["log_loss"] == pytest.approx(
         run.history[best]["val_cross_entropy"], rel=1e-4, abs=1e-6
     )
+
+
+def test_a_first_validation_loss_of_nan_is_no_best() -> None:
+    progress = Progress()
+    keep = KeepBest(progress, monitor="val_loss", patience=5, checkpoint=None, fingerprint={})
+    keep.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+    for epoch, loss in enumerate([np.nan, 0.5, 0.7]):
+        keep.on_epoch_end(epoch, {"val_loss": loss})
+    assert (progress.best_epoch, progress.best_loss) == (2, 0.5)
 
 
 def test_a_seed_repeats_the_run_and_leaves_the_random_state_alone() -> None:

@@ -56,7 +56,9 @@ class KeepBest(keras.callbacks.Callback):
         self.progress.history.append(record)
         watched = record[self.monitor]
         if watched < self.progress.best_loss or not self.progress.best_weights:
-            self.progress.best_loss, self.progress.best_epoch = watched, epoch + 1
+            # Nothing is below NaN: kept as infinity, so that the first number after it is better.
+            self.progress.best_loss = math.inf if math.isnan(watched) else watched
+            self.progress.best_epoch = epoch + 1
             self.progress.best_weights = weights_of(self.model)
         if self.checkpoint is not None:
             self.progress.state = model_state(self.model)
