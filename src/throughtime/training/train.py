@@ -127,6 +127,7 @@ def train(
         examples, held_out = _as_column(examples), _as_column(held_out)
         batches = Batches(examples, **batching)
     validation_batches = Batches(held_out, **batching, shuffle=False)
+    baselines = Baselines.fit(preparation, train, examples)
     Settings.complete(settings, len(batches))
 
     fingerprint = {
@@ -153,7 +154,7 @@ def train(
     run = Run(
         model=model,
         preparation=preparation,
-        baselines=Baselines.fit(preparation, train, preparation.apply(train)),
+        baselines=baselines,
         history=state.history,
         best_epoch=state.best_epoch,
         settings=settings,
