@@ -249,6 +249,8 @@ def test_a_model_with_the_wrong_output_is_refused(layers: list, message: str) ->
         ({"units": 0}, "units=0; give a whole number of at least 1"),
         ({"units": 2.5}, r"units=2.5; give a whole number"),
         ({"dropout": 1.0}, "dropout=1.0"),
+        ({"seed": -1}, "seed=-1; give a whole number of at least 0"),
+        ({"seed": 1.5}, "seed=1.5; give a whole number"),
         ({"learning_rate": -1.0}, "learning_rate=-1.0"),
         ({"batch_size": 8, "tokens": 100}, "not both"),
         ({"scale": "standart"}, "Did you mean 'standard'"),
@@ -257,6 +259,28 @@ def test_a_model_with_the_wrong_output_is_refused(layers: list, message: str) ->
 def test_bad_settings_are_refused_at_the_door(settings: dict, message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         train(rising_or_falling(), progress=False, **settings)
+
+
+def test_a_seed_may_be_any_whole_number() -> None:
+    assert len(train(rising_or_falling(), seed=10**12, epochs=1, **SMALL).history) == 1
+
+
+def test_a_finished_run_is_not_taken_for_one_of_other_settings(tmp_path: Path) -> None:
+    data = rising_or_falling()
+    run = train(data, epochs=1, out=tmp_path, **SMALL)
+    assert_same_weights(run, train(data, epochs=1, out=tmp_path, resume=True, **SMALL))
+    with pytest.raises(RunError, match="finished run of other settings: dropout was 0.3, now 0.1; epochs was 1"):
+        train(data, epochs=2, dropout=0.1, out=tmp_path, resume=True, **SMALL)
+
+
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_a_part_without_a_target_is_refused_before_training(part: str) -> None:
+    data = rising_or_falling()
+    values = np.arange(float(len(data)))
+    labelled, blank = (from_arrays(data.inputs, target) for target in (values, np.full_like(values, np.nan)))
+    parts = (blank, labelled) if part == "training" else (labelled, blank)
+    with pytest.raises(DataError, match=f"the {part} part of arrays has no target value"):
+        train(*parts, progress=False)
 
 
 def test_a_class_only_in_validation_is_named() -> None:

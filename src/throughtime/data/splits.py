@@ -41,6 +41,8 @@ def draw(
     Raises:
         DataError: no sequence is left to train on.
     """
+    if not _is_whole(seed) or seed < 0:
+        raise ArgumentError(f"seed={seed!r}; give a whole number of at least 0.")
     sizes = [int(share) if _is_whole(share) else max(1, round(share * count)) if share else 0
              for share in (validation, test)]
     if sum(sizes) >= count:

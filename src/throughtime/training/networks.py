@@ -45,7 +45,7 @@ def build_network(
         dropout: share of the recurrent layers' outputs that is dropped in training.
         seed: of the initial weights and of dropout.
     """
-    make = _Seeded(cell, units, dropout, itertools.count(1000 * seed))
+    make = _Seeded(cell, units, dropout, (number % 2**32 for number in itertools.count(1000 * int(seed))))
     if preparation.forecast is not None:
         return _forecaster(preparation, examples, make, depth)
     inputs, features = _inputs(preparation, examples.numbers.shape[1], make)

@@ -55,6 +55,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int | np.integer) or value < 1):
                 raise ArgumentError(f"{name}={value!r}; give a whole number of at least 1.")
+        if not isinstance(self.seed, int | np.integer) or self.seed < 0:
+            raise ArgumentError(f"seed={self.seed!r}; give a whole number of at least 0.")
         if not 0 <= self.dropout < 1:
             raise ArgumentError(f"dropout={self.dropout!r}; give a share from 0 up to, not including, 1.")
         for name in ("learning_rate", "clipnorm"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ def train(
     path = None if out is None else Path(out)
     if path is not None and (path / "run.json").exists():
         if resume:
-            return Run.load(path)
+            return _finished(path, asked)
         raise RunError(f"{path} holds a run already; choose another directory.")
     checkpoint = None if path is None else path / "checkpoint.npz"
     if checkpoint is not None and checkpoint.exists() and not resume:
@@ -102,6 +102,10 @@ def train(
         train, validation = train.split(validation=0.15, test=0, seed=seed)
     preparation = Preparation.fit(train, scale=scale, missing=missing)
     examples, held_out = preparation.apply(train), preparation.apply(validation)
+    for part, made in ((train, examples), (validation, held_out)):
+        if made.weights is not None and not made.weights.any():
+            name = "training" if part is train else "validation"
+            raise DataError(f"the {name} part of {part.source} has no target value; fill some of them in.")
     if not examples.numbers.shape[1] and not examples.codes.shape[1]:
         raise DataError(f"{train.source} has no input column; name at least one feature.")
     settings = asked.chosen_for(examples)
@@ -123,11 +127,11 @@ def train(
         monitor = "val_loss"
     else:
         monitor = f"val_{_compile(model, width if preparation.classes else None, settings)}"
+    baselines = Baselines.fit(preparation, train, examples)
     if width == 1 and preparation.classes:  # one sigmoid for two classes: Keras compares equal shapes
         examples, held_out = _as_column(examples), _as_column(held_out)
         batches = Batches(examples, **batching)
     validation_batches = Batches(held_out, **batching, shuffle=False)
-    baselines = Baselines.fit(preparation, train, examples)
     Settings.complete(settings, len(batches))
 
     fingerprint = {
@@ -177,6 +181,17 @@ def train(
         run.save(path)
         assert checkpoint is not None
         checkpoint.unlink(missing_ok=True)
+    return run
+
+
+def _finished(path: Path, asked: Settings) -> Run:
+    """The run in ``path``, unless it was made with other settings than those ``asked`` for."""
+    run = Run.load(path)
+    given = {name: value for name, value in asdict(asked).items() if value is not None}
+    other = [f"{name} was {run.settings.get(name)!r}, now {value!r}" for name, value in given.items()
+             if run.settings.get(name) != value]  # fmt: skip
+    if other:
+        raise RunError(f"{path} holds a finished run of other settings: {'; '.join(other)}. Choose another directory.")
     return run
 
 
