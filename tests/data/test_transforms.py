@@ -6,6 +6,8 @@ import json
 import math
 import tracemalloc
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -341,6 +343,13 @@ def test_fewer_than_two_classes_are_refused() -> None:
     for labels, number in ((["a", "a"], "1 class of 'y'"), ([None, None], "0 classes of 'y'")):
         with pytest.raises(DataError, match=f"the training part has {number}; at least 2"):
             Preparation.fit(data_of([1, 1], np.zeros((2, 1)), label_target(labels)))
+
+
+@pytest.mark.parametrize("labels", [[b"u", b"v"], [Decimal("0.5"), Decimal("1.5")], [date.min, date.max]])
+def test_labels_that_a_run_could_not_store_are_refused(labels) -> None:
+    data = from_arrays([np.zeros((2, 1)), np.ones((3, 1))], np.array(labels, object))
+    with pytest.raises(DataError, match=f"labels of 'y' are of the type {type(labels[0]).__name__} "):
+        Preparation.fit(data)
 
 
 @pytest.mark.parametrize("per", ["sequence", "step"])

@@ -166,6 +166,13 @@ class Preparation:
         else:
             present = np.unique(target.values[target.values >= 0])
             classes = tuple(target.levels[code] for code in present)
+            storable = (str, bool, int, float, np.number, np.bool_)
+            odd = [target.levels[code] for code in present if not isinstance(target.levels[code], storable)]
+            if odd:
+                raise DataError(
+                    f"the labels of {target.names[0]!r} are of the type {type(odd[0]).__name__} ({odd[0]!r}), which a "
+                    "run cannot store; give text, numbers or booleans."
+                )
             if len(classes) < 2:
                 raise DataError(
                     f"the training part has {len(classes)} class{'es' if len(classes) != 1 else ''} of "
