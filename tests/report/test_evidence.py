@@ -102,6 +102,15 @@ def test_its_python_is_a_call_of_train_with_the_settings_of_the_run(run: Run) ->
     inspect.signature(train).bind("train", "validation", **given)
 
 
+@pytest.mark.parametrize(("split", "parts"), [("test=0.0, seed=3", 2), ("test=0, seed=3", 2), ("test=0.05", 3)])
+def test_its_python_takes_as_many_parts_as_the_split_gives(run: Run, split: str, parts: int) -> None:
+    code = evidence(run, split=split)["python"]
+    assigned = [n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.Assign)]
+    (taken,) = (n.targets[0] for n in assigned if "data.split" in ast.unparse(n))
+    assert len(taken.elts) == parts
+    assert ("evaluate(test)" in code) == (parts == 3)
+
+
 def test_its_python_reads_the_table_where_the_source_is_a_file(run: Run) -> None:
     tree = ast.parse(evidence(run, split="by='sequence', seed=3")["python"])
     calls = {n.func.attr: n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ..errors import one_of
@@ -88,15 +89,17 @@ def python_code(run: Run, split: str | None) -> str:
     roles["features"] = [*schema.numbers, *schema.categories]
     if forecast is not None:
         roles |= {"horizon": forecast.horizon, "window": forecast.window, "known": forecast.known or None}
+    untested = split is not None and re.search(r"\btest=0(\.0*)?(,|$)", split) is not None
     lines = ["import throughtime as tt", ""]
     if split is None:
         lines.append(f"# train, validation, test: your parts of {run.about['source']}")
     else:
         columns = (f"{name}={value!r}" for name, value in roles.items() if value)
         lines.append(f"data = tt.read_table({', '.join([repr(run.about['source']), *columns])})")
-        lines.append(f"train, validation, test = data.split({split})")
+        lines.append(f"{'train, validation' if untested else 'train, validation, test'} = data.split({split})")
     settings = [f"{name}={value!r}" for name, value in run.settings.items() if value is not None]
     if run.settings["cell"] == "model":
         settings = ["model=model" if entry.startswith("cell=") else entry for entry in settings]
     lines += ["run = tt.train(", "    train,", "    validation,", *(f"    {entry}," for entry in settings), ")"]
-    return "\n".join([*lines, "print(run.evaluate(test).verdict())", ""])
+    judged = 'run.evaluations["validation"]' if untested else "run.evaluate(test)"
+    return "\n".join([*lines, f"print({judged}.verdict())", ""])
