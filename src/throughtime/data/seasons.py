@@ -79,8 +79,9 @@ def _autocorrelation(series: np.ndarray) -> np.ndarray:
 def choose_window(*, horizon: int, season: int, steps: int) -> int:
     """How many steps a forecast looks back, where the user does not say.
 
-    Three seasons, or twice the horizon if that is more, at least 24 steps; at most a quarter of the ``steps`` that the
-    shortest useful training series has, so that there are windows to learn from, and at least 1.
+    Three seasons, or twice the horizon if that is more, at least 24 steps; at most a quarter of what the ``steps`` of a
+    training series (the median of those that are long enough) leave beside the horizon, so that there are windows to
+    learn from; and at least 1.
     """
     return max(1, min(max(3 * season, 2 * horizon, 24), (steps - horizon) // 4))
 
