@@ -283,6 +283,15 @@ def test_a_part_without_a_target_is_refused_before_training(part: str) -> None:
         train(*parts, progress=False)
 
 
+def test_rows_that_lack_some_of_several_targets_are_noted() -> None:
+    data = rising_or_falling()
+    values = np.random.default_rng(0).normal(size=(len(data), 2))
+    values[:5, 1] = np.nan
+    values[5:7] = np.nan
+    run = train(from_arrays(data.inputs, values), from_arrays(data.inputs, values), epochs=1, **SMALL)
+    assert any(f"5 of {len(data)} rows of the targets hold some of the 2" in note for note in run.about["notes"])
+
+
 def test_a_class_only_in_validation_is_named() -> None:
     data = rising_or_falling()
     with pytest.raises(DataError, match=r"never showed: 'sideways'"):

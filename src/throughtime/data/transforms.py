@@ -297,8 +297,9 @@ class Preparation:
         starts = starts[seen[starts + window + horizon] > seen[starts + window]]
         if possible and not len(starts):
             raise DataError(
-                f"in {data.source} every target is missing in the {horizon} step(s) after each window of {window} "
-                "steps; fill some of them in, or choose a shorter window."
+                f"in {data.source} none of the {horizon} step(s) after any window of {window} steps has a value of "
+                f"{'every target' if len(self.schema.target) > 1 else 'the target'}; fill some of them in, or choose a "
+                "shorter window."
             )
         if not len(starts):
             raise DataError(

@@ -167,7 +167,7 @@ def train(
         about={
             "source": train.source,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "notes": [*train.notes, *([warning] if warning else [])],
+            "notes": [*train.notes, *filter(None, [warning, _half_known(train)])],
             "monitor": monitor,
             "parts": [describe_data(train, "train")],
             "padding": describe_padding(batches),
@@ -193,6 +193,20 @@ def _finished(path: Path, asked: Settings) -> Run:
     if other:
         raise RunError(f"{path} holds a finished run of other settings: {'; '.join(other)}. Choose another directory.")
     return run
+
+
+def _half_known(train: SequenceData) -> str:
+    """In words, how many answers with some of several targets are left out; empty where none is."""
+    if train.target is None or train.target.kind != "number":
+        return ""
+    absent = np.isnan(train.target.values)
+    half = int((absent.any(1) & ~absent.all(1)).sum())
+    if not half:
+        return ""
+    return (
+        f"{half:,} of {len(absent):,} rows of the targets hold some of the {absent.shape[1]} and lack others; they are "
+        "left out of the loss. Train one run a target to learn from them."
+    )
 
 
 def _as_column(examples: Examples) -> Examples:
