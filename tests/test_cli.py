@@ -196,6 +196,7 @@ def unseen(table: pa.Table) -> pa.Table:
 def test_predicting_from_bad_input_is_one_line_and_exit_code_2(trained: Path, here: Path, monkeypatch, capsys) -> None:
     good = write(vowels(6).drop_columns(["speaker"]), "good.csv")
     write(unseen(vowels(6)), "unseen.csv")
+    write(vowels(6), "labelled.csv")
     write(vowels(6).drop_columns(["x"]), "narrow.csv")
     Path("table.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     Path("full.csv").write_text("kept")
@@ -220,6 +221,9 @@ def test_predicting_from_bad_input_is_one_line_and_exit_code_2(trained: Path, he
         ([str(trained), good, "--out", "full.csv"], "full.csv exists"),
         ([str(trained), good, "--out", "p.xlsx"], ".csv"),
         ([str(trained), good, "--out", "nodir/p.csv"], "nodir"),
+        # Said before the scores of a table with targets, not after the work.
+        ([str(trained), "labelled.csv", "--out", "p.xlsx"], ".csv"),
+        ([str(trained), "labelled.csv", "--out", "nodir/p.csv"], "nodir"),
     ]
     before = sorted(here.rglob("*"))
     for arguments, says in cases:
@@ -232,6 +236,21 @@ def test_predicting_from_bad_input_is_one_line_and_exit_code_2(trained: Path, he
         assert said.out == ""
     assert sorted(here.rglob("*")) == before
     assert Path("full.csv").read_text() == "kept"
+
+
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_ctrl_c_is_one_line_and_exit_code_130(command: str, trained: Path, here: Path, monkeypatch, capsys) -> None:
+    def pressed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("throughtime.data.tables.open_table", pressed)
+    write(vowels(6), "good.csv")
+    arguments = ["good.csv", *TRAIN_VOWELS] if command == "train" else [str(trained), "good.csv"]
+    assert call(command, *arguments, monkeypatch=monkeypatch) == 130
+    said = capsys.readouterr().err.strip().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("interrupted")
+    assert ("--resume" in said[0]) == (command == "train")
 
 
 def test_a_table_with_targets_is_scored_as_well(trained: Path, here: Path, monkeypatch, capsys) -> None:

@@ -37,9 +37,12 @@ def main() -> None:
     except ThroughtimeError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command with --resume goes on from the last epoch", err=True)
-        raise SystemExit(130) from None
+    except SystemExit as stopped:
+        if stopped.code == 130:  # typer makes this of Ctrl-C, and says nothing
+            resume = sys.argv[1:2] == ["train"]
+            more = "; the same command with --resume goes on from the last epoch" if resume else ""
+            typer.echo(f"interrupted{more}", err=True)
+        raise
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         sys.stderr.close()
         raise SystemExit(0) from None
@@ -172,11 +175,14 @@ def predict(
     choose_backend()
     from .data.sequences import Forecast
     from .data.tables import read_like
+    from .training.predictions import refuse_unwritable
     from .training.run import Run
     from .training.scores import has_targets
 
-    if out is not None and Path(out).exists() and not overwrite:
-        raise RunError(f"{out} exists; choose another file, or say --overwrite.")
+    if out is not None:  # before the work, not after it
+        if Path(out).exists() and not overwrite:
+            raise RunError(f"{out} exists; choose another file, or say --overwrite.")
+        refuse_unwritable(Path(out))
     run = Run.load(directory)
     preparation = run.preparation
     forecast: Forecast | None = preparation.forecast

@@ -133,16 +133,22 @@ class Predictions:
             DataError: another suffix. RunError: the file exists and ``overwrite`` is not asked for.
         """
         path = Path(path)
-        suffix = path.suffix.lower()
-        if suffix not in (".csv", ".parquet", ".arrow", ".feather"):
-            raise DataError(f"{path.name}: predictions are written as {listed(['.csv', '.parquet', '.arrow'])}.")
+        refuse_unwritable(path)
         if path.exists() and not overwrite:
             raise RunError(f"{path} exists; choose another file, or say that it may be overwritten.")
-        if not path.parent.is_dir():
-            raise RunError(f"{path.parent} is not a directory; make it first.")
         table = self.table()
-        write_aside(path, lambda file: write_table(table, file, suffix))
+        write_aside(path, lambda file: write_table(table, file, path.suffix.lower()))
         return path
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raises DataError for a suffix that predictions are not written as, RunError where there is no such folder."""
+    if path.suffix.lower() not in (".csv", ".parquet", ".arrow", ".feather"):
+        raise DataError(f"{path.name}: predictions are written as {listed(['.csv', '.parquet', '.arrow'])}.")
+    if path.is_dir():
+        raise RunError(f"{path} is a directory; give a file.")
+    if not path.parent.is_dir():
+        raise RunError(f"{path.parent} is not a directory; make it first.")
 
 
 def write_table(table: pa.Table, target: Any, suffix: str) -> None:
