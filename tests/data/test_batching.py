@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from throughtime.data.arrays import from_arrays
 from throughtime.data.batching import WORTHWHILE_WASTE, Batches, Bucket, plan_buckets
 from throughtime.data.transforms import Examples
 from throughtime.errors import ArgumentError
@@ -402,6 +403,9 @@ def test_batches_that_are_refused() -> None:
         Batches(x, targets=Ragged.from_list([[1], [1, 2, 3]]), batch_size=1)
     with pytest.raises(ArgumentError, match="targets= goes with a Ragged"):
         Batches(examples_of([3]), targets=np.zeros(1), batch_size=1)
+    data = from_arrays([np.ones((3, 2)), np.ones((1, 2))], [0, 1], task="classify")
+    with pytest.raises(ArgumentError, match=r"given SequenceData.*Preparation.fit\(train\).apply\(data\)"):
+        Batches(data, batch_size=1)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="Did you mean 'numbers'"):
         Batches(x, batch_size=1, feeds=("number", "mask"))
     with pytest.raises(ArgumentError, match="Did you mean 'mask'"):

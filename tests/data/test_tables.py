@@ -171,6 +171,8 @@ def test_repeated_stamps_are_refused_with_an_example():
         read_table(table, sequence="s", time="t", target="y")
     with refused(DataError, "3 rows repeat", "t=1", "as sequence="):
         read_table(table, time="t", target="x", horizon=1)
+    with refused(DataError, "1 row repeats"):
+        read_table(table.slice(0, 2), time="t", target="x", horizon=1)
 
 
 @pytest.mark.parametrize("column", ["who", "at"])
@@ -533,6 +535,13 @@ def test_a_target_with_one_value_is_refused(values, task):
         read_table(labelled(values), sequence="s", target="y", task=task)
 
 
+def test_a_forecast_of_series_that_never_change_is_refused():
+    table = pa.table({"y": [3.0, None, 3.0, 3.0], "z": [1.0, 1.0, 1.0, 2.0]})
+    with refused(DataError, "target 'y' has one value in every row: nothing to learn"):
+        read_table(table, target="y", horizon=1)
+    assert read_table(table, target=["y", "z"], horizon=1).target.values.shape == (4, 2)
+
+
 @pytest.mark.parametrize("task", ["classify", "regress", "tag"])
 def test_missing_targets_are_refused_with_the_first_row(task):
     for values in ([1.5, None, 2.5], [1.5, float("nan"), 2.5]):
@@ -741,7 +750,9 @@ def test_an_empty_line_in_one_column_is_a_missing_value(tmp_path):
 def test_a_column_without_a_name_is_left_out(tmp_path):
     data = read_table(csv(tmp_path, ",x,v\n0,5,1\n1,6,2\n"), target="v", horizon=1)
     assert data.schema.numbers == ("x",)
-    assert any("without a name" in note for note in data.notes)
+    assert any("without a name" in note and "row number" in note for note in data.notes)
+    data = read_table(csv(tmp_path, ",v\n2024-01-01,1\n2024-01-02,2\n"), target="v", horizon=1)
+    assert any("without a name" in note and "holds dates" in note for note in data.notes)
 
 
 def test_binary_files_hold_the_same(tmp_path):
@@ -799,7 +810,8 @@ def test_missing_files_and_directories(tmp_path):
         ("t.csv", b"a,a,y\n1,2,3\n", ("more than one column named 'a'",)),
         ("t.csv", b"a,b\n1,2\n3\n4,5\n", ("line 3", "1 values", "2", "'3'")),
         ("t.csv", b"a,b\n1,2\n3,4,5\n", ("line 3", "3 values", "'3,4,5'")),
-        ("t.csv", b"1.5,2\n3,4\n", ("'y' is not a column", "first row seems to hold data")),
+        ("t.csv", b"15,2\n3,4\n", ("'y' is not a column", "first row seems to hold data")),
+        ("t.csv", b"1.5,2\n3,4\n", ("no row of column names", "'1.5', '2'", "add a line of names")),
         ("t.csv", b"y,w\n1,\xe9\n2,b\n", ("'w'", "UTF-8")),
     ],
 )

@@ -550,6 +550,9 @@ def test_latest_refuses_what_it_cannot_forecast_from() -> None:
     nothing = data_of([5, 3], np.zeros(8), numbers_target([1, 2, 3, NAN, NAN, NAN, NAN, NAN]), forecast=forecast)
     with pytest.raises(DataError, match="series 's1' has 0 observed steps"):
         prepared.latest(nothing)
+    numbered = replace(short, ids=np.arange(2))
+    with pytest.raises(DataError, match="series 1 has 2 observed steps"):
+        prepared.latest(numbered)
     ends = data_of([5, 4], np.zeros(9), numbers_target([1, 2, 3, NAN, NAN, 1, 2, 3, NAN]), forecast=forecast)
     with pytest.raises(DataError, match="series 's1' ends 1 steps after its last target, and 'n0' must be known"):
         prepared.latest(ends)

@@ -161,6 +161,11 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         if isinstance(examples, Ragged):
             examples = _examples(examples, targets)
+        elif not isinstance(examples, Examples):
+            raise ArgumentError(
+                f"Batches takes examples or a Ragged; given {type(examples).__name__}. Examples of a SequenceData: "
+                "Preparation.fit(train).apply(data), with Preparation from throughtime.data.transforms."
+            )
         elif targets is not None:
             raise ArgumentError("targets= goes with a Ragged; Examples have theirs.")
         for name in (feeds,) if isinstance(feeds, str) else feeds:

@@ -91,7 +91,8 @@ def _refuse_repeats(stamps: np.ndarray, offsets: np.ndarray, ids: np.ndarray, se
     else:
         where = f" of sequence {ids[np.searchsorted(offsets, row, side='right') - 1]!s}"
         mend = f"check that {sequence!r} tells all series apart"
+    count = int(same.sum())
     raise DataError(
-        f"{int(same.sum())} rows repeat a time stamp within their sequence, for example {time}={stamps[row]!s}{where}; "
-        f"drop or average the repeats, or {mend}."
+        f"{count} row{'s repeat' if count > 1 else ' repeats'} a time stamp within the sequence, for example "
+        f"{time}={stamps[row]!s}{where}; drop or average the repeats, or {mend}."
     )

@@ -48,6 +48,7 @@ MISSING = [
     "", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "-nan", "-NaN", "null", "NULL", "Null", "None", "?", "<NA>", "NaT",
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN",
 ]  # fmt: skip
+NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 
 
 class Table:
@@ -282,6 +283,12 @@ def _text(path: Path) -> Table:
         table = csv.read_csv(path, parse_options=csv.ParseOptions(**parse), convert_options=convert)
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise DataError(f"{path.name}: {_bad_row(path, parse) or _line(error)}.") from error
+    names = [name.strip() for name in table.column_names]
+    if all(re.fullmatch(NUMBER, name) for name in names) and any("." in name for name in names):
+        raise DataError(
+            f"{path.name} has no row of column names: its first line holds numbers, {listed(names, 3)}; "
+            "add a line of names above it."
+        )
     return _held(path.name, table)
 
 

@@ -17,7 +17,7 @@ from . import columns as col
 from .rows import Rows, arrange
 from .sequences import TASKS, Forecast, Schema, SequenceData, Task
 from .sources import Table, open_table
-from .targets import learned, past, refuse_target_kinds, target_like
+from .targets import learned, past, refuse_target_kinds, refuse_unchanging, target_like
 
 
 def read_table(
@@ -83,6 +83,7 @@ def read_table(
     rows = arrange(table, sequence, time)
     if forecast is not None:
         task, made = "forecast", past(table, targets, rows, target in (None, "*"), notes)
+        refuse_unchanging(made)
         notes.append(f"A forecast of {listed(made.names, 6)}, {forecast.horizon} step(s) ahead, as horizon= was given.")
         if rows.time is not None:
             notes.extend(filter(None, [col.uneven(rows.time, rows.offsets)]))
@@ -263,7 +264,12 @@ def _roles(
             raise ArgumentError(f"known={name!r} is not among features={listed(given['features'])}; add it there.")
     free = [name for name in table.names if name not in taken and name]
     if "" in table.names and "" not in taken:
-        notes.append("The column without a name was left out: it is most often a row number.")
+        dated = str(table.type("")).startswith(("timestamp", "date"))
+        notes.append(
+            "The column without a name was left out: it holds dates; name it, to give it as time=."
+            if dated
+            else "The column without a name was left out: it is most often a row number."
+        )
     targets = list(given["target"])
     if every:
         numeric = [name for name in free if name not in known and _is(table, name, "number")]

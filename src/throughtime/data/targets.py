@@ -170,6 +170,14 @@ def _refuse_constant(name: str, values: np.ndarray, column: pa.ChunkedArray) -> 
         raise DataError(f"target {name!r} is {column[0].as_py()!r} in every row: nothing to learn.")
 
 
+def refuse_unchanging(target: Target) -> None:
+    """Raises DataError where no series of a forecast ever changes."""
+    known = ~np.isnan(target.values)
+    firsts = target.values[known.argmax(0), np.arange(target.values.shape[1])]
+    if not ((target.values != firsts) & known).any():
+        raise DataError(f"target {listed(target.names)} has one value in every row: nothing to learn.")
+
+
 def target_like(table: Table, schema: Schema, rows: Rows, per: Literal["sequence", "step"] | None) -> Target:
     """The target of a table to predict from, where NaN and -1 stand for what is missing."""
     per = {"classify": "sequence", "tag": "step", "forecast": "step"}.get(schema.task, per)  # type: ignore[assignment]

@@ -252,8 +252,8 @@ class Preparation:
         if len(short):
             b = short[0]
             raise DataError(
-                f"series {data.ids[b]!r} has {max(0, last[b] - data.offsets[b] + 1)} observed steps, and the network "
-                f"looks back {window}; give at least {window} steps of each series."
+                f"series {data.ids.tolist()[b]!r} has {max(0, last[b] - data.offsets[b] + 1)} observed steps, and the "
+                f"network looks back {window}; give at least {window} steps of each series."
             )
         known = self._known()
         if any(known):
@@ -261,9 +261,9 @@ class Preparation:
             if len(short):
                 b = short[0]
                 raise DataError(
-                    f"series {data.ids[b]!r} ends {data.offsets[b + 1] - last[b] - 1} steps after its last target, and "
-                    f"{listed(self.forecast.known)} must be known for all {horizon} steps of the horizon; add those "
-                    "rows with the target left empty."
+                    f"series {data.ids.tolist()[b]!r} ends {data.offsets[b + 1] - last[b] - 1} steps after its last "
+                    f"target, and {listed(self.forecast.known)} must be known for all {horizon} steps of the horizon; add "
+                    "those rows with the target left empty."
                 )
         return (
             Examples(
