@@ -133,6 +133,13 @@ def test_every_key_inside_a_section_that_may_be_absent_may_be_absent():
         Reader(page.render({**evidence, "curves": curves}))
 
 
+def test_the_weights_it_began_with_are_no_epoch():
+    evidence = classify()
+    said = Reader(page.render({**evidence, "curves": {**evidence["curves"], "best_epoch": 0}})).text()
+    assert "No epoch was better than the weights it began with" in said
+    assert "epoch 0 were kept" not in said
+
+
 def test_too_many_classes_to_draw_are_listed_worst_first():
     read = Reader(page.render(classify(classes=60)))
     assert "The 60 classes are too many to draw" in read.text()

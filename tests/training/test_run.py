@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -52,6 +53,10 @@ def copy(saved: Path, tmp_path: Path) -> Path:
     for path in saved.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     return tmp_path
+
+
+def test_a_run_is_shown_in_one_line(saved: Path) -> None:
+    assert re.fullmatch(r"Run\(\w+: LSTM, \d+ epochs, best \d+, judged on validation.*\)", repr(Run.load(saved)))
 
 
 def test_nothing_is_overwritten_unasked(copy: Path) -> None:

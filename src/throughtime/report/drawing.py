@@ -106,6 +106,7 @@ def canvas(name: str, *, height: int, blank: bool = False, bottom: int = 26, rig
 
     with _DRAWING, matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)  # the browser has it
+        warnings.filterwarnings("ignore", message="AutoDateLocator was unable", category=UserWarning)
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
         figure = Figure(figsize=(WIDTH / 72, height / 72))

@@ -199,6 +199,8 @@ def curves(evidence: Evidence) -> dict[str, Any] | None:
     epochs = numbers.counted(len(given["epoch"]), "epoch")
     best = given.get("best_epoch")
     kept = f"The weights of epoch {numbers.number(best)} were kept." if numbers.finite(best) else ""
+    if best == 0:
+        kept = "No epoch was better than the weights it began with, and these were kept."
     return {"charts": drawn, "epochs": epochs, "kept": kept, "table": _some_epochs(given)}
 
 

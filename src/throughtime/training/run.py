@@ -23,7 +23,7 @@ FORMAT = 1
 NETWORK_NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class Run:
     """A trained network and its evidence.
 
@@ -48,6 +48,13 @@ class Run:
     about: dict[str, Any] = field(default_factory=dict)
     feeds: Any = ("numbers", "mask")
     pad_value: float = 0.0
+
+    def __repr__(self) -> str:
+        judged = ", ".join(self.evaluations)
+        return (
+            f"Run({self.preparation.schema.task}: {self.name}, {len(self.history)} epochs, best {self.best_epoch}, "
+            f"judged on {judged or 'nothing yet'})"
+        )
 
     @property
     def name(self) -> str:
