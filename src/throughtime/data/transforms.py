@@ -262,8 +262,8 @@ class Preparation:
                 b = short[0]
                 raise DataError(
                     f"series {data.ids.tolist()[b]!r} ends {data.offsets[b + 1] - last[b] - 1} steps after its last "
-                    f"target, and {listed(self.forecast.known)} must be known for all {horizon} steps of the horizon; add "
-                    "those rows with the target left empty."
+                    f"target, and {listed(self.forecast.known)} must be known for all {horizon} steps of the horizon; "
+                    "add those rows with the target left empty."
                 )
         return (
             Examples(
