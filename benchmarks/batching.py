@@ -98,8 +98,10 @@ def main() -> int:
     check(music)
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, NumPy {np.__version__}")
     print(f"{len(music)} tunes, {lengths.min()} to {lengths.max()} steps, {lengths.sum()} in all\n")
-    print(f"{'tokens':>7} {'buckets':>8} {'used':>5} {'batches':>8} {'compiled shapes':>16} {'padding':>8} "
-          f"{'plan':>9} {'epoch':>9} {'steps/s':>9}")
+    print(
+        f"{'tokens':>7} {'buckets':>8} {'used':>5} {'batches':>8} {'compiled shapes':>16} {'padding':>8} "
+        f"{'plan':>9} {'epoch':>9} {'steps/s':>9}"
+    )
     for tokens in BUDGETS:
         runs = [as_they_come(lengths, tokens=tokens, seed=seed) for seed in range(9)]
         count, shapes, waste = (statistics.median(column) for column in zip(*runs, strict=True))
@@ -113,8 +115,10 @@ def main() -> int:
             assert assemble(batches) == lengths.sum()
             epoch = median_seconds(lambda batches=batches: assemble(batches), arguments.repeat)
             shapes = len({(bucket.batch, bucket.length) for bucket in batches.plan})
-            print(f"{tokens:7} {buckets:8} {len(batches.plan):5} {len(batches):8} {shapes:16} {batches.padding:8.1%} "
-                  f"{planning * 1e3:6.1f} ms {epoch * 1e3:6.1f} ms {lengths.sum() / epoch / 1e6:7.1f} M")
+            print(
+                f"{tokens:7} {buckets:8} {len(batches.plan):5} {len(batches):8} {shapes:16} {batches.padding:8.1%} "
+                f"{planning * 1e3:6.1f} ms {epoch * 1e3:6.1f} ms {lengths.sum() / epoch / 1e6:7.1f} M"
+            )
     return 0
 
 

@@ -318,3 +318,10 @@ def test_an_unknown_backend_is_one_line_too(here: Path) -> None:
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "KERAS_BACKEND='theano'" in done.stderr
+
+
+def test_resuming_nothing_says_so(here: Path, monkeypatch, capsys) -> None:
+    write(vowels(), "vowels.csv")
+    asked = ["train", "vowels.csv", *TRAIN_VOWELS, *QUICK, "--out", "new", "--resume"]
+    assert call(*asked, monkeypatch=monkeypatch) == 0
+    assert "there is nothing to resume in new: this run starts anew" in capsys.readouterr().err

@@ -208,9 +208,7 @@ def test_what_the_padding_holds_never_matters(mask: np.ndarray, trailing: tuple[
     clean = np.random.default_rng(3).standard_normal((*mask.shape, *trailing))
     poisoned = clean.copy()
     poisoned[~mask] = poison
-    expected = [
-        [clean[b, t].tolist() for t in range(mask.shape[1]) if mask[b, t]] for b in range(mask.shape[0])
-    ]
+    expected = [[clean[b, t].tolist() for t in range(mask.shape[1]) if mask[b, t]] for b in range(mask.shape[0])]
     for padded in (clean, poisoned, np.asfortranarray(poisoned)):
         ragged = Ragged.from_padded(padded, mask=mask)
         assert rows(ragged) == expected

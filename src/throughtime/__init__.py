@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .data.sequences import SequenceData as SequenceData
     from .data.tables import read_like as read_like
     from .data.tables import read_table as read_table
+    from .data.transforms import Preparation as Preparation
     from .errors import ThroughtimeError as ThroughtimeError
     from .ragged import Ragged as Ragged
     from .report.page import write_report as write_report
@@ -33,6 +34,7 @@ _PLACES = {
     "SequenceData": ("data.sequences", False),
     "from_arrays": ("data.arrays", False),
     "read_table": ("data.tables", False),
+    "Preparation": ("data.transforms", False),
     "read_like": ("data.tables", False),
     "Batches": ("data.batching", True),
     "train": ("training.train", True),

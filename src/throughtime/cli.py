@@ -6,8 +6,10 @@ user can mend (one line says what), 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +30,18 @@ app = typer.Typer(
 )
 
 TABLE = typer.Argument(help="CSV, Parquet, Arrow or .ts file: one row a time step.", show_default=False)
+
+
+def console() -> None:
+    """The entry point of the installed command.
+
+    Keras imports TensorFlow, where it is installed, to save any model on any backend: seconds, and lines of its log.
+    A process that is ours alone can spare the user both.
+    """
+    others = {"jax", "torch"} if "KERAS_BACKEND" not in os.environ else {os.environ["KERAS_BACKEND"]} - {"tensorflow"}
+    if any(find_spec(name) for name in others if name.isidentifier()):
+        sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]
+    main()
 
 
 def main() -> None:
@@ -97,11 +111,13 @@ def train(
     history: Annotated[
         str, typer.Option(help="Forecasts: validation and test have their own history, or shared: rows before them.")
     ] = "own",
-    batch_size: Annotated[int | None, typer.Option(help="Most sequences of a batch.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Most sequences of a batch. By default from the data.")] = None,
     tokens: Annotated[int | None, typer.Option(help="Most time steps of a batch, instead of --batch-size.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most.")] = None,
-    patience: Annotated[int | None, typer.Option(help="Epochs without improvement before it stops.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of Adam. By default 0.003; forecasts 0.001.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most. By default from the size of the data.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs in vain until it stops; by default from the data.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the initial weights and the batches.")] = 0,
     out: Annotated[str | None, typer.Option(help="Run directory. By default a new one, runs/NAME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run directory.")] = False,
@@ -111,6 +127,8 @@ def train(
     directory = _run_directory(table, out, resume)
     if not resume:
         _refuse_used(directory)
+    elif not (directory / "checkpoint.npz").exists() and not (directory / "run.json").exists():
+        _say(f"there is nothing to resume in {directory}: this run starts anew")
     from .data.tables import read_table
 
     data = read_table(
@@ -159,7 +177,7 @@ def train(
     evaluation = run.evaluate(parts[2]) if test else run.evaluations["validation"]
     split = f"validation={validation}, test={test}, history={history!r}, seed={seed}"
     command = shlex.join(["throughtime", *sys.argv[1:]])
-    _finish(run, evaluation, directory, command=command, title=Path(table).stem, split=split)
+    _finish(run, evaluation, directory, command=command, title=Path(table).stem, split=split, table=table)
 
 
 @app.command()
@@ -230,12 +248,19 @@ def demo(
 
 
 def _finish(
-    run: Run, evaluation: Evaluation, directory: Path, *, command: str, title: str, split: str | None = None
+    run: Run,
+    evaluation: Evaluation,
+    directory: Path,
+    *,
+    command: str,
+    title: str,
+    split: str | None = None,
+    table: str | None = None,
 ) -> None:
     from .report.page import write_report
 
     run.save(directory, overwrite=True)
-    report = write_report(run, directory / "report.html", command=command, title=title, split=split)
+    report = write_report(run, directory / "report.html", command=command, title=title, split=split, table=table)
     _print_scores(evaluation)
     typer.echo(f"\n{evaluation.verdict()}")
     padding, seconds, backend = run.about["padding"], run.about["seconds"], run.about["versions"]["backend"]

@@ -74,8 +74,15 @@ def test_one_feature_padded() -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "held"),
-    [("float16", "float32"), ("float32", "float32"), ("float64", "float64"), ("int8", "float32"), ("int16", "float32"),
-     ("int64", "float64"), ("bool", "float32")],
+    [
+        ("float16", "float32"),
+        ("float32", "float32"),
+        ("float64", "float64"),
+        ("int8", "float32"),
+        ("int16", "float32"),
+        ("int64", "float64"),
+        ("bool", "float32"),
+    ],
 )
 def test_numbers_are_floats_that_hold_what_was_given(dtype, held) -> None:
     data = from_arrays([np.array([1, 0]).astype(dtype)], ["a"])

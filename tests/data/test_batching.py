@@ -112,8 +112,10 @@ def test_more_buckets_never_pad_more() -> None:
 def test_lengths_like_those_of_the_nottingham_tunes() -> None:
     """694 tunes of 40 to 1,788 steps, a middle half of 192 to 257, a few very long ones."""
     rng = np.random.default_rng(1)
-    body = np.rint(rng.choice([128, 192, 256, 320, 512, 768], 640, p=[0.15, 0.2, 0.45, 0.05, 0.12, 0.03])
-                   + rng.normal(size=640) * 2)
+    body = np.rint(
+        rng.choice([128, 192, 256, 320, 512, 768], 640, p=[0.15, 0.2, 0.45, 0.05, 0.12, 0.03])
+        + rng.normal(size=640) * 2
+    )
     tail = np.clip(np.rint(rng.lognormal(5.6, 0.7, 54)), 40, 1788)
     lengths = np.concatenate([body, tail, [40, 1788]]).astype(int)
     plan = plan_buckets(lengths, tokens=8192)
@@ -561,6 +563,7 @@ class Ungainly(Batches):
 
 
 MANY = np.random.default_rng(8).geometric(0.06, 50)
+
 
 @pytest.mark.parametrize(("kind", "bounded"), [(Batches, True), (Ungainly, False)], ids=["buckets", "cut to fit"])
 def test_one_compilation_a_bucket(kind, bounded) -> None:

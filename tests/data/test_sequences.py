@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from throughtime.data.arrays import from_arrays
 from throughtime.data.sequences import Forecast, Schema, SequenceData, Target
 from throughtime.errors import ArgumentError, DataError
 from throughtime.ragged import offsets_from_lengths
@@ -210,7 +211,7 @@ def test_counts_shares_and_parts_left_out() -> None:
         (1, {"by": "sequence"}, DataError, "1 sequence cannot be split"),
         (0, {}, DataError, "0 sequences cannot be split"),
         (10, {"validation": 5, "test": 5}, DataError, "5 validation and 5 test sequences; give more sequences"),
-        (10, {"validation": 0.5, "test": 0.5}, DataError, "cannot be split"),
+        (10, {"validation": 0.5, "test": 0.5}, ArgumentError, "leaves nothing to train on"),
         (10, {"validation": 1.0}, ArgumentError, r"validation=1\.0 is neither a share"),
         (10, {"test": -1}, ArgumentError, "test=-1 is neither a share"),
         (10, {"test": math.nan}, ArgumentError, "test=nan is neither a share"),
@@ -409,3 +410,9 @@ def test_what_is_cut_by_default() -> None:
 def test_split_in_time_refuses(lengths, arguments, error, message) -> None:
     with pytest.raises(error, match=message):
         made_of(lengths, horizon=2, window=4).split(**({"validation": 0, "test": 8} | arguments))
+
+
+def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:
+    data = from_arrays([np.zeros((3, 1))] * 10, list("abababcbca"))
+    with pytest.raises(ArgumentError, match=r"validation=0.9 and test=0.5 are 1.4 together"):
+        data.split(validation=0.9, test=0.5)

@@ -97,9 +97,7 @@ def test_training_has_its_steps_before_the_window_is_known(lengths, validation, 
     before = training_stops(lengths, validation=validation, test=test, gap=gap)
     for window in (1, 3, 6):
         try:
-            (start, stop), *_ = cut(
-                lengths, validation=validation, test=test, window=window, history=history, gap=gap
-            )
+            (start, stop), *_ = cut(lengths, validation=validation, test=test, window=window, history=history, gap=gap)
         except DataError:
             assume(False)
         kept = stop > start

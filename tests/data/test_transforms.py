@@ -20,7 +20,7 @@ from throughtime.data import transforms
 from throughtime.data.arrays import from_arrays
 from throughtime.data.sequences import Forecast, Schema, SequenceData, Target
 from throughtime.data.tables import read_table
-from throughtime.data.transforms import SCALES, Examples, Preparation, Scaler, fill_forward
+from throughtime.data.transforms import SCALES, UNSEEN, Examples, Preparation, Scaler, fill_forward
 from throughtime.errors import ArgumentError, DataError
 from throughtime.ragged import offsets_from_lengths
 
@@ -332,8 +332,14 @@ def test_classes_are_those_of_training(per) -> None:
     assert prepared.apply(other).targets.tolist() == [1, 1, 1, 1]
     assert prepared.apply(other).weights is None
     strange = data_of(lengths, np.zeros((4, 1)), label_target(["x", "a", "z", "b"], per), source="later.csv")
-    with pytest.raises(DataError, match="'y' in later.csv has classes that the training part never showed: 'a', 'z'"):
-        prepared.apply(strange)
+    assert prepared.class_indices(strange.target).tolist() == [1, UNSEEN, UNSEEN, 0]
+    if per == "sequence":
+        with pytest.raises(
+            DataError, match="'y' in later.csv has classes that the training part never showed: 'a', 'z'"
+        ):
+            prepared.apply(strange)
+    else:  # a rare tag has no loss, and is not a reason to stop
+        assert prepared.apply(strange).weights.tolist() == [1, 0, 0, 1]
     assert prepared.apply(strange, targets=False).targets is None
     assert prepared.labels(np.array([[0.2, 0.8], [0.9, 0.1]])).tolist() == ["x", "b"]
     assert prepared.labels(np.zeros((2, 3, 2))).shape == (2, 3)
@@ -736,3 +742,11 @@ def test_the_leakage_test_changes_what_it_should() -> None:
     assert one["inputs"]["center"] != two["inputs"]["center"]
     assert one["outputs"] != two["outputs"]
     assert one["vocabulary"] != two["vocabulary"]
+
+
+def test_missing_categories_are_refused_as_missing_numbers_are() -> None:
+    table = pa.table({"id": [0, 0, 1, 1], "word": ["a", None, "b", "a"], "y": ["u", "u", "v", "v"]})
+    data = read_table(table, sequence="id", target="y")
+    with pytest.raises(DataError, match="missing values in 'word' of"):
+        Preparation.fit(data, missing="refuse")
+    assert Preparation.fit(data, missing="fill").apply(data).codes[1, 0] == 0

@@ -353,3 +353,22 @@ def test_targets_of_steps_and_a_sequence_of_none(monkeypatch: pytest.MonkeyPatch
     data = from_arrays([np.ones((2, 1)), np.ones((0, 1)), np.ones((1, 1))], target, task="regress")
     found = judged(data, data, np.zeros((3, 1)), monkeypatch)
     assert found.count == 3
+
+
+def test_a_tag_that_training_never_showed_counts_as_a_mistake() -> None:
+    steps = Ragged.from_list([[[0.0], [1.0], [2.0]], [[3.0]]])
+    seen = from_arrays(steps, Ragged.from_list([["a", "b", "a"], ["b"]]), task="tag")
+    rare = from_arrays(steps, Ragged.from_list([["a", "c", "a"], ["b"]]), task="tag")
+    preparation = Preparation.fit(seen)
+    examples = preparation.apply(rare)
+    assert examples.weights.tolist() == [1, 0, 1, 1]  # no loss can be computed for it
+    outputs = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
+    truth = preparation.class_indices(rare.target)
+    scored = scores._classes(
+        preparation, truth, examples, outputs, {"most frequent class (a)": np.zeros(4, int)}, "n", "p"
+    )
+    assert scored["accuracy"] == 3 / 4
+    assert scored.scores["most frequent class (a)"]["accuracy"] == 2 / 4
+    assert scored["log_loss"] == pytest.approx(-np.log([0.9, 0.6, 0.7]).mean())
+    assert scored.count == 4
+    assert scored.counted == "time steps (1 with labels that training never showed, counted as wrong)"

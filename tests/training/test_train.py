@@ -319,3 +319,9 @@ def test_missing_inputs_and_targets_do_not_reach_the_loss() -> None:
 def test_an_epoch_takes_few_shapes() -> None:
     run = train(rising_or_falling(120), epochs=2, **{**SMALL, "buckets": 3})
     assert len(run.about["padding"]["buckets"]) <= 3
+
+
+def test_a_model_of_another_width_is_refused() -> None:
+    model = keras.Sequential([keras.layers.Input((None, 5)), keras.layers.GRU(2), keras.layers.Dense(2, "softmax")])
+    with pytest.raises(ArgumentError, match=r"takes 5 features a step, and the data has 2.*Input\(\(None, 2\)\)"):
+        train(rising_or_falling(), model=model, progress=False)

@@ -181,9 +181,10 @@ class SequenceData:
     def __repr__(self) -> str:
         lengths = self.lengths
         span = f"{lengths.min()} to {lengths.max()} steps" if len(self) else "no steps"
+        span = span if len(self) != 1 else f"{lengths[0]:,} steps"
         target = "no target" if self.target is None else f"target {listed(self.target.names, 3)}"
         return (
-            f"SequenceData({self.schema.task}: {len(self)} sequences, {span}, "
+            f"SequenceData({self.schema.task}: {len(self):,} sequence{'s' if len(self) != 1 else ''}, {span}, "
             f"{self.numbers.shape[1]} numbers, {self.categories.shape[1]} categories, {target})"
         )
 
@@ -262,6 +263,11 @@ class SequenceData:
         splits.refuse_share("validation", validation)
         splits.refuse_share("test", test)
         per_step = self.target is None or self.target.per == "step"
+        if not any(isinstance(share, int | np.integer) for share in (validation, test)) and validation + test >= 1:
+            raise ArgumentError(
+                f"validation={validation:g} and test={test:g} are {validation + test:g} together, which leaves nothing "
+                "to train on; give shares that add up to less than 1."
+            )
         if by is None:
             by = "time" if self.schema.task == "forecast" or (len(self) == 1 and per_step) else "sequence"
         one_of("by", by, ("sequence", "time"))

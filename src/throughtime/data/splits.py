@@ -43,8 +43,9 @@ def draw(
     """
     if not _is_whole(seed) or seed < 0:
         raise ArgumentError(f"seed={seed!r}; give a whole number of at least 0.")
-    sizes = [int(share) if _is_whole(share) else max(1, round(share * count)) if share else 0
-             for share in (validation, test)]
+    sizes = [
+        int(share) if _is_whole(share) else max(1, round(share * count)) if share else 0 for share in (validation, test)
+    ]
     if sum(sizes) >= count:
         raise DataError(
             f"{count} sequence{'s' if count != 1 else ''} cannot be split into training, {sizes[0]} validation "
@@ -167,9 +168,7 @@ def cut(
     return cuts
 
 
-def _borders(
-    lengths: np.ndarray, validation: float, test: float, apart: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _borders(lengths: np.ndarray, validation: float, test: float, apart: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """``(starts, stops)`` of the three parts, counted from the end, with ``apart`` steps left out before a part.
 
     What is left out comes off the part before, so that each part has the size asked for and training has the rest,

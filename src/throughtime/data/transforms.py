@@ -16,6 +16,7 @@ from .sequences import Forecast, Schema, SequenceData, Target
 
 Scale = Literal["standard", "minmax", "robust", "none"]
 Missing = Literal["fill", "refuse"]
+UNSEEN = -2  # index of a class that the training part never showed
 SCALES: tuple[Scale, ...] = ("standard", "minmax", "robust", "none")
 # Rows scaled at a time: what is computed in float64 on the way stays in the cache, however long the table.
 ROWS_AT_A_TIME = 1 << 14
@@ -123,6 +124,13 @@ class Preparation:
             scaler is the training mean; and an indicator) or "refuse".
         per: where the target is, one a sequence or one a step.
         season: of the training part of the series, in steps; 1 if it has none. Forecasts only.
+
+    Example:
+        >>> from throughtime.data.arrays import from_arrays
+        >>> data = from_arrays([np.array([[0.0], [2.0]]), np.array([[2.0], [0.0]])], ["a", "b"])
+        >>> preparation = Preparation.fit(data)
+        >>> preparation.classes, preparation.apply(data).numbers.ravel().tolist()
+        (('a', 'b'), [-1.0, 1.0, 1.0, -1.0])
     """
 
     schema: Schema
@@ -154,6 +162,8 @@ class Preparation:
                 f"missing values in {listed(named)}, and missing='refuse' was asked for; fill them in the table or use "
                 "missing='fill'."
             )
+        if missing == "refuse":
+            refuse_missing_categories(train)
         vocabulary = []
         for column, levels in enumerate(train.levels):
             counts = np.bincount(train.categories[:, column] + 1, minlength=len(levels) + 1)[1:]
@@ -366,6 +376,8 @@ class Preparation:
         )
 
     def _codes(self, data: SequenceData) -> np.ndarray:
+        if self.missing == "refuse":
+            refuse_missing_categories(data)
         codes = np.zeros((data.steps, len(self.vocabulary)), np.int32)
         for column, (levels, labels) in enumerate(zip(data.levels, self.vocabulary, strict=True)):
             place = {label: code for code, label in enumerate(labels, start=1)}
@@ -378,17 +390,23 @@ class Preparation:
             known = np.isfinite(target.values).all(-1)
             scaled = np.where(known[:, None], self.outputs.apply(target.values), np.float32(0))
             return scaled, None if known.all() else known.astype(np.float32)
-        place = {label: code for code, label in enumerate(self.classes)}
-        table = np.array([*(place.get(level, -2) for level in target.levels), -1], np.int32)
-        classes = table[target.values]
-        if (classes == -2).any():
-            unseen = [target.levels[code] for code in np.unique(target.values[classes == -2])]
+        classes = self.class_indices(target)
+        # A rare tag among thousands of steps is only a wrong answer to come (scores count it as one); a whole sequence
+        # of an unknown class is a mistake to be told of.
+        if (classes == UNSEEN).any() and self.per == "sequence":
+            unseen = [target.levels[code] for code in np.unique(target.values[classes == UNSEEN])]
             raise DataError(
                 f"{target.names[0]!r} in {source} has classes that the training part never showed: {listed(unseen)}; "
-                "train with examples of them, or leave those sequences out."
+                "train with examples of them, leave those sequences out, or, to predict only, the target column."
             )
         known = classes >= 0
         return np.where(known, classes, 0).astype(np.int32), None if known.all() else known.astype(np.float32)
+
+    def class_indices(self, target: Target) -> np.ndarray:
+        """The index of each label among ``classes``, in the shape of its values; -1 missing, -2 never seen."""
+        place = {label: index for index, label in enumerate(self.classes)}
+        table = np.array([*(place.get(level, UNSEEN) for level in target.levels), -1], np.int32)
+        return table[target.values]
 
     # -- from the network, and to disk -----------------------------------------------------------------------------
 
@@ -407,7 +425,9 @@ class Preparation:
         forecast = self.forecast
         return {
             "schema": vars(self.schema),
-            "forecast": None if forecast is None else {
+            "forecast": None
+            if forecast is None
+            else {
                 "horizon": int(forecast.horizon),  # NumPy's integers are accepted, and are no JSON
                 "window": None if forecast.window is None else int(forecast.window),
                 "known": forecast.known,
@@ -477,6 +497,17 @@ def refuse_infinite(data: SequenceData) -> None:
                 f"column {names[column]!r} of {data.source} has {int(infinite[:, column].sum())} infinite values, the "
                 f"first at time step {row}; replace them with numbers or leave them empty."
             )
+
+
+def refuse_missing_categories(data: SequenceData) -> None:
+    """Raises DataError that names the category columns with missing values."""
+    gaps = np.flatnonzero((data.categories < 0).any(0))
+    if len(gaps):
+        named = [data.schema.categories[column] for column in gaps]
+        raise DataError(
+            f"missing values in {listed(named)} of {data.source}, and missing='refuse' was asked for; fill them in the "
+            "table or use missing='fill'."
+        )
 
 
 def fill_forward(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ def evidence(
     title: str | None = None,
     command: str | None = None,
     split: str | None = None,
+    table: str | None = None,
 ) -> dict[str, Any]:
     """Everything about a run, judged on one part.
 
@@ -25,6 +26,7 @@ def evidence(
         title: of the report; by default the name of the data.
         command: the command line that made the run, where it was made by one.
         split: the arguments of ``split`` that made the parts, where the source is a file.
+        table: the path of that file.
 
     Raises:
         ArgumentError: a part that the run was not evaluated on.
@@ -69,7 +71,7 @@ def evidence(
         },
         **evaluation.detail,
         "settings": run.settings,
-        "python": python_code(run, split),
+        "python": python_code(run, split, table),
         "versions": about["versions"],
         "seconds": about["seconds"],
     }
@@ -81,7 +83,7 @@ def evidence(
     return finite(shown)
 
 
-def python_code(run: Run, split: str | None) -> str:
+def python_code(run: Run, split: str | None, table: str | None = None) -> str:
     """The lines that repeat a run; what was not read from a file stands as a comment."""
     schema, forecast = run.preparation.schema, run.preparation.forecast
     roles: dict[str, Any] = {"target": schema.target if len(schema.target) != 1 else schema.target[0]}
@@ -95,7 +97,7 @@ def python_code(run: Run, split: str | None) -> str:
         lines.append(f"# train, validation, test: your parts of {run.about['source']}")
     else:
         columns = (f"{name}={value!r}" for name, value in roles.items() if value)
-        lines.append(f"data = tt.read_table({', '.join([repr(run.about['source']), *columns])})")
+        lines.append(f"data = tt.read_table({', '.join([repr(table or run.about['source']), *columns])})")
         lines.append(f"{'train, validation' if untested else 'train, validation, test'} = data.split({split})")
     settings = [f"{name}={value!r}" for name, value in run.settings.items() if value is not None]
     if run.settings["cell"] == "model":

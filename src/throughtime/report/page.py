@@ -80,6 +80,7 @@ def write_report(
     title: str | None = None,
     command: str | None = None,
     split: str | None = None,
+    table: str | None = None,
 ) -> Path:
     """The report of a run as one self-contained HTML file; returns its path.
 
@@ -88,10 +89,11 @@ def write_report(
         title: by default the name of the data.
         command: the command line that made the run, if one did.
         split: the arguments of ``split`` that made the parts, for the lines that repeat the run.
+        table: the path of the file that was read.
 
     Raises:
         RunError: the folder of ``path`` does not exist.
     """
     from .evidence import evidence  # with it come Keras and all of training, which a page from JSON does not need
 
-    return write(evidence(run, part=part, title=title, command=command, split=split), path)
+    return write(evidence(run, part=part, title=title, command=command, split=split, table=table), path)

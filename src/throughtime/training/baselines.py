@@ -81,8 +81,10 @@ class Baselines:
         answers = {"last value": np.broadcast_to(values[origin][:, None], shape)}
         first = data.offsets[np.searchsorted(data.offsets, origin, side="right") - 1]
         if self.season > 1:
-            back = ahead - self.season * -(-ahead // self.season)
-            answers[f"seasonal naive ({self.season})"] = values[np.maximum(origin[:, None] + back, first[:, None])]
+            back = origin[:, None] + ahead - self.season * -(-ahead // self.season)
+            # Where the series does not reach back a season, the last value is the better guess.
+            back = np.where(back >= first[:, None], back, origin[:, None])
+            answers[f"seasonal naive ({self.season})"] = values[back]
         inputs, last = _linear_inputs(examples, len(self.mean))
         change = inputs @ self.coefficients[:-1] + self.coefficients[-1]
         answers["linear on the window"] = preparation.outputs.invert(change.reshape(shape) + last)

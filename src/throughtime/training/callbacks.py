@@ -100,6 +100,10 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.bar.start()
+        said = f"{self.batches} batches an epoch; the first epoch includes compiling"
+        self.bar.update(self.task, description=said)
+        if not self.console.is_terminal:
+            self.console.print(said, highlight=False)
 
     def on_train_end(self, logs: Any = None) -> None:
         self.close()

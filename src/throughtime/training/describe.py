@@ -19,8 +19,9 @@ HISTOGRAM_BARS = 24
 def describe_data(data: SequenceData, name: str) -> dict[str, Any]:
     """Lengths, columns and missing values of one part."""
     lengths = data.lengths
-    spread = int(lengths.max(initial=0) - lengths.min(initial=0)) if len(lengths) else 0
-    counts, edges = np.histogram(lengths, bins=max(1, min(HISTOGRAM_BARS, spread + 1)))
+    shortest, longest = int(lengths.min(initial=lengths.max(initial=0))), int(lengths.max(initial=0))
+    width = -(-(longest - shortest + 1) // HISTOGRAM_BARS)  # whole steps, so that no bar is empty by rounding
+    counts, edges = np.histogram(lengths, bins=np.arange(shortest, longest + width + 1, width) - 0.5)
     missing = data.missing()
     features: list[dict[str, Any]] = []
     for i, column in enumerate(data.schema.numbers):
@@ -42,9 +43,9 @@ def describe_data(data: SequenceData, name: str) -> dict[str, Any]:
         "name": name,
         "sequences": len(data),
         "steps": data.steps,
-        "shortest": int(lengths.min(initial=lengths.max(initial=0))),
+        "shortest": shortest,
         "median": float(np.median(lengths)) if len(lengths) else 0.0,
-        "longest": int(lengths.max(initial=0)),
+        "longest": longest,
         "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
         "features": features,
     }

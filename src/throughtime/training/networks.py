@@ -191,7 +191,8 @@ def feeds_of(model: keras.Model, examples: Examples) -> tuple[tuple[str, ...] | 
     masking = [layer for layer in _all_layers(model) if isinstance(layer, layers.Masking)]
     embedding = [layer for layer in _all_layers(model) if isinstance(layer, layers.Embedding) and layer.mask_zero]
     warnings = []
-    if len(set(examples.lengths.tolist())) > 1 and "mask" not in names and not masking and not embedding:
+    masked = "mask" in names or bool(masking) or bool(embedding)
+    if not masked and len(examples) and examples.lengths.min() < examples.lengths.max():
         warnings.append(
             "the model has no input named 'mask' and no Masking layer, so it sees the padding of shorter sequences as "
             "data"
@@ -199,6 +200,14 @@ def feeds_of(model: keras.Model, examples: Examples) -> tuple[tuple[str, ...] | 
     feeds: tuple[str, ...] | str = "numbers" if examples.numbers.shape[1] else "codes"
     if named:  # Keras takes a dict for a model of one input only where it was made with one
         feeds = tuple(names) if keyed else names[0]
+    for tensor in getattr(model, "inputs", None) or ():
+        array = {"numbers": examples.numbers, "codes": examples.codes}.get(tensor.name if named else str(feeds))
+        if array is not None and len(tensor.shape) == 3 and tensor.shape[-1] not in (None, array.shape[1]):
+            raise ArgumentError(
+                f"the model's input takes {tensor.shape[-1]} features a step, and the data has {array.shape[1]}"
+                f"{' (forecasts: the past of the target is one)' if examples.per == 'horizon' else ''}; "
+                f"make it keras.Input((None, {array.shape[1]}))."
+            )
     fed = (feeds,) if isinstance(feeds, str) else feeds
     for name, array in (("numbers", examples.numbers), ("codes", examples.codes)):
         if array.shape[1] and name not in fed:

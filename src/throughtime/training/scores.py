@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -123,17 +123,23 @@ def evaluate(
     if not len(data):
         raise DataError(f"the {part} part of {data.source} has no sequences to evaluate.")
     examples = preparation.apply(data)
+    windows = len(examples)
     if examples.per == "horizon":
-        examples = examples.take(evenly(len(examples), SCORED_WINDOWS))
+        examples = examples.take(evenly(windows, SCORED_WINDOWS))
     outputs = predict_examples(model, examples, feeds, pad_value=pad_value)
     naive = baselines.predict(preparation, data, examples)
     if preparation.classes:
-        return _classes(preparation, examples, outputs, naive, name, part)
-    return _numbers(preparation, data, examples, outputs, naive, name, part)
+        assert data.target is not None
+        return _classes(preparation, preparation.class_indices(data.target), examples, outputs, naive, name, part)
+    scored = _numbers(preparation, data, examples, outputs, naive, name, part)
+    if len(examples) < windows:
+        scored = replace(scored, counted=f"{scored.counted} ({len(examples):,} of {windows:,} windows, evenly spaced)")
+    return scored
 
 
 def _classes(
     preparation: Preparation,
+    truth: np.ndarray,
     examples: Examples,
     outputs: np.ndarray,
     naive: dict[str, np.ndarray],
@@ -142,9 +148,9 @@ def _classes(
 ) -> Evaluation:
     from sklearn import metrics
 
-    known = slice(None) if examples.weights is None else examples.weights > 0
-    assert examples.targets is not None
-    truth = examples.targets[known]
+    known = truth != -1
+    truth = truth[known]
+    seen = truth >= 0  # a label that training never showed cannot be answered: it counts as a mistake
     if not len(truth):
         raise DataError(f"the {part} part has no label to score against.")
     labels = np.arange(len(preparation.classes))
@@ -158,7 +164,7 @@ def _classes(
         for key, answer in answers.items()
     }
     # Float32 probabilities of exactly 0 would make one confident mistake infinite.
-    chosen = np.maximum(probabilities[np.arange(len(truth)), truth], np.finfo(np.float32).tiny)
+    chosen = np.maximum(probabilities[seen][np.arange(seen.sum()), truth[seen]], np.finfo(np.float32).tiny)
     scores[name]["log_loss"] = float(-np.log(chosen).mean())
     wrong = 1 - scores[name]["accuracy"]
     skill = {key: _removed(wrong, 1 - scores[key]["accuracy"]) for key in naive}
@@ -183,7 +189,8 @@ def _classes(
         higher_is_better=True,
         skill=skill,
         count=len(truth),
-        counted="time steps" if examples.per == "step" else "sequences",
+        counted=("time steps" if examples.per == "step" else "sequences")
+        + (f" ({(~seen).sum():,} with labels that training never showed, counted as wrong)" if not seen.all() else ""),
         detail=detail,
     )
 

@@ -24,8 +24,8 @@ class Settings:
         scale: scaler of numbers, "standard", "minmax", "robust" or "none".
         missing: "fill" or "refuse".
         batch_size: most sequences of a batch; or ``tokens``, most padded time steps of one.
-        buckets: most padded lengths; by default one for every three batches, at most 8, because a compiled backend
-            takes a second or two for each.
+        buckets: most padded lengths; by default 8 with ``tokens``, else one for every three batches, at most 8,
+            because a compiled backend takes a second or two for each.
         learning_rate: of Adam.
         clipnorm: global norm that a gradient is clipped to.
         epochs: at most; ``patience``: epochs without a better validation loss before training stops.
@@ -48,7 +48,8 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        one_of("cell", self.cell, [*CELLS, "model"])
+        if self.cell != "model":
+            one_of("cell", self.cell, CELLS)
         one_of("scale", self.scale, SCALES)
         one_of("missing", self.missing, ("fill", "refuse"))
         for name in ("units", "depth", "buckets", "batch_size", "tokens", "epochs", "patience"):
@@ -73,9 +74,9 @@ class Settings:
         if self.batch_size is None and self.tokens is None:
             chosen["batch_size"] = 64 if forecast else 16 if len(examples) < 1000 else 32
         if self.buckets is None:
-            steps, longest = int(examples.lengths.sum()), int(examples.lengths.max(initial=1))
-            rows = chosen["batch_size"] or max(1, chosen["tokens"] * len(examples) // max(steps, longest))
-            chosen["buckets"] = int(np.clip(len(examples) // (3 * rows), 1, 8))
+            # With a budget of tokens the user cares for padding; otherwise few batches are not worth many programs.
+            rows = chosen["batch_size"]
+            chosen["buckets"] = 8 if rows is None else int(np.clip(len(examples) // (3 * rows), 1, 8))
         chosen["learning_rate"] = self.learning_rate or (1e-3 if forecast else 3e-3)
         return chosen
 

@@ -137,6 +137,8 @@ def train(
     fingerprint = {
         **settings,
         "parameters": model.count_params(),
+        "layers": [type(layer).__name__ for layer in model.layers],
+        "optimizer": type(model.optimizer).__name__,
         "data": data_fingerprint(examples),
         "validation": data_fingerprint(held_out),
     }
