@@ -26,7 +26,7 @@ check: lint types test
 
 # The report is tested in a browser. Debian's is taken where we may install it; otherwise the one that Playwright brings.
 browser: $(VENV)/test.installed
-	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	  || $(BIN)/playwright install chromium \
 	  || echo "no browser could be installed: the report's browser tests will say so"

@@ -135,8 +135,8 @@ def test_answers_do_not_depend_on_the_container(task: str) -> None:
 
 
 def test_pooling_what_dropout_scaled_up_does_not_depend_on_the_container() -> None:
-    hidden = np.array([[[-1.4, 0.2], [-1.3, -1.1], [0.0, 0.0]]], np.float32)  # 0.3 dropped: up to 1 / 0.7
-    mask = np.array([[True, True, False]])
+    hidden = keras.ops.convert_to_tensor([[[-1.4, 0.2], [-1.3, -1.1], [0.0, 0.0]]])  # 0.3 dropped: up to 1 / 0.7
+    mask = keras.ops.convert_to_tensor([[True, True, False]])
     tight, loose = (keras.ops.convert_to_numpy(_pooled(hidden[:, :t], mask[:, :t], 1 / 0.7)) for t in (2, 3))
     np.testing.assert_allclose(tight, [[-1.35, -0.45, -1.3, 0.2]], rtol=1e-6)
     np.testing.assert_array_equal(tight, loose)

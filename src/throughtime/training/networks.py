@@ -45,7 +45,7 @@ def build_network(
         dropout: share of the recurrent layers' outputs that is dropped in training.
         seed: of the initial weights and of dropout.
     """
-    make = _Seeded(cell, units, dropout, (number % 2**32 for number in itertools.count(1000 * int(seed))))
+    make = _Seeded(cell, units, dropout, (number % 2**31 for number in itertools.count(1000 * int(seed))))
     if preparation.forecast is not None:
         return _forecaster(preparation, examples, make, depth)
     inputs, features = _inputs(preparation, examples.numbers.shape[1], make)
@@ -131,8 +131,7 @@ def _pooled(hidden: keras.KerasTensor, mask: keras.KerasTensor, bound: float) ->
 
     ``bound`` is the largest value that can occur: the cells' outputs are in [-1, 1], and dropout scales what it keeps.
 
-    Pooling all steps beat the last state on JapaneseVowels (0.981 against 0.975, 3 seeds), because it shortens the way
-    of the gradient.
+    All steps rather than the last state, because that shortens the way of the gradient.
     """
     valid = ops.expand_dims(ops.cast(mask, hidden.dtype), -1)
     mean = ops.sum(hidden * valid, axis=1) / ops.maximum(ops.sum(valid, axis=1), 1.0)
