@@ -28,6 +28,7 @@ ORDER = (
     "data.rows",
     "data.targets",
     "data.tables",
+    "data.scaling data.examples",
     "data.transforms",
     "data.batching",
     "data.text",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from throughtime.data.arrays import from_arrays
 from throughtime.data.batching import WORTHWHILE_WASTE, Batches, Bucket, plan_buckets
-from throughtime.data.transforms import Examples
+from throughtime.data.examples import Examples
 from throughtime.errors import ArgumentError
 from throughtime.ragged import Ragged, offsets_from_lengths
 

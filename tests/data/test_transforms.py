@@ -18,9 +18,11 @@ from sklearn import preprocessing
 
 from throughtime.data import transforms
 from throughtime.data.arrays import from_arrays
+from throughtime.data.examples import Examples
+from throughtime.data.scaling import SCALES, Scaler, fill_forward
 from throughtime.data.sequences import Forecast, Schema, SequenceData, Target
 from throughtime.data.tables import read_table
-from throughtime.data.transforms import SCALES, UNSEEN, Examples, Preparation, Scaler, fill_forward
+from throughtime.data.transforms import UNSEEN, Preparation
 from throughtime.errors import ArgumentError, DataError
 from throughtime.ragged import offsets_from_lengths
 

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from throughtime.data.arrays import from_arrays
+from throughtime.data.examples import Examples
 from throughtime.data.sequences import Forecast, SequenceData
-from throughtime.data.transforms import Examples, Preparation
+from throughtime.data.transforms import Preparation
 from throughtime.ragged import Ragged
 from throughtime.training.networks import build_network
 

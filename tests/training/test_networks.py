@@ -19,8 +19,9 @@ from keras import layers
 
 from throughtime.data.arrays import from_arrays
 from throughtime.data.batching import Batches
+from throughtime.data.examples import Examples
 from throughtime.data.sequences import SequenceData
-from throughtime.data.transforms import Examples, Preparation
+from throughtime.data.transforms import Preparation
 from throughtime.errors import ArgumentError
 from throughtime.training import predictions
 from throughtime.training.networks import _pooled, build_network, check_outputs, feeds_of

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import ArgumentError, one_of
 from ..ragged import Ragged
-from .transforms import Examples
+from .examples import Examples
 
 # More buckets are taken only as long as the share of padding is above this ...
 WORTHWHILE_WASTE = 0.1

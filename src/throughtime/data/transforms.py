@@ -1,109 +1,25 @@
 """What is fitted on the training part, and only there: scalers, vocabularies, classes, the season.
 
 ``Preparation.fit(train)`` looks at the training part; ``apply`` turns any part into ``Examples`` that a network can
-take, by the same numbers. Forecast windows are ranges of the flat arrays, so overlapping windows cost no memory.
+take, by the same numbers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import DataError, listed, one_of
+from .examples import Examples
+from .scaling import SCALES, Scale, Scaler, fill_forward
 from .sequences import Forecast, Schema, SequenceData, Target
 
-Scale = Literal["standard", "minmax", "robust", "none"]
 Missing = Literal["fill", "refuse"]
 UNSEEN = -2  # index of a class that the training part never showed
-SCALES: tuple[Scale, ...] = ("standard", "minmax", "robust", "none")
 # Rows scaled at a time: what is computed in float64 on the way stays in the cache, however long the table.
 ROWS_AT_A_TIME = 1 << 14
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Scaler:
-    """``(x - center) / scale`` a column; ``center`` and ``scale`` are ``(F,)`` float64."""
-
-    center: np.ndarray
-    scale: np.ndarray
-
-    @classmethod
-    def fit(cls, values: np.ndarray, kind: Scale) -> Scaler:
-        """Of ``(N, F)`` values, NaN left out; "standard", "minmax" and "robust" as scikit-learn defines them.
-
-        A column that is constant, or whose middle half is ("robust"), has scale 1; so has one without a value, about 0.
-        """
-        # Not scikit-learn's own: in float32 its minmax takes a column that spans less than 1e-6 for a constant one.
-        width = values.shape[1]
-        center, scale = np.zeros(width), np.ones(width)
-        for column in range(width if kind != "none" else 0):
-            seen = values[:, column].astype(np.float64)  # a column at a time: the copy is small
-            seen = seen[~np.isnan(seen)]
-            if not len(seen):
-                continue
-            low, high = seen.min(), seen.max()
-            if kind == "standard":
-                center[column], spread = seen.mean(), seen.std()
-            elif kind == "minmax":
-                center[column], spread = low, high - low
-            else:
-                quarter, center[column], three_quarters = np.percentile(seen, [25, 50, 75])
-                spread = three_quarters - quarter
-            if low == high:  # asked of the values, as the mean of a constant is rounded
-                center[column] = low
-            elif spread > 0:
-                scale[column] = spread
-        return cls(center=center, scale=scale)
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        """``(..., F)`` to float32, computed in float64."""
-        return ((values - self.center) / self.scale).astype(np.float32)
-
-    def invert(self, scaled: np.ndarray) -> np.ndarray:
-        """``(..., F)`` back to the units of the column, float64."""
-        return np.asarray(scaled, dtype=np.float64) * self.scale + self.center
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Examples:
-    """What batches are drawn from: E examples, each a range of time steps of flat arrays.
-
-    Attributes:
-        numbers: ``(N, F)`` float32, scaled, without missing values.
-        codes: ``(N, C)`` int32, 0 for an unknown or missing category.
-        starts, lengths: ``(E,)`` int64; example ``e`` is rows ``starts[e]:starts[e] + lengths[e]``.
-        per: where the targets are: one an example, one a step, or on the ``horizon`` steps after the example.
-        targets: ``(E, ...)``, or flat ``(N, ...)``; float32 numbers or int32 classes; None to predict only.
-        weights: float32 of the shape ``(E,)`` or ``(N,)``, 0 where a target is missing.
-        known_numbers, known_codes: the columns whose values in the horizon may be used.
-    """
-
-    numbers: np.ndarray
-    codes: np.ndarray
-    starts: np.ndarray
-    lengths: np.ndarray
-    per: Literal["example", "step", "horizon"]
-    targets: np.ndarray | None
-    weights: np.ndarray | None = None
-    horizon: int = 0
-    known_numbers: tuple[int, ...] = ()
-    known_codes: tuple[int, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def take(self, indices: np.ndarray) -> Examples:
-        """The examples at ``indices``; the flat arrays are shared, not copied."""
-        per_example = self.per == "example"
-        return replace(
-            self,
-            starts=self.starts[indices],
-            lengths=self.lengths[indices],
-            targets=self.targets[indices] if per_example and self.targets is not None else self.targets,
-            weights=self.weights[indices] if per_example and self.weights is not None else self.weights,
-        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -508,12 +424,3 @@ def refuse_missing_categories(data: SequenceData) -> None:
             f"missing values in {listed(named)} of {data.source}, and missing='refuse' was asked for; fill them in the "
             "table or use missing='fill'."
         )
-
-
-def fill_forward(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """NaN in ``(N, F)`` replaced by the last value before it in the same sequence, by 0 if there is none."""
-    rows = np.arange(len(values))[:, None]
-    first = np.repeat(offsets[:-1], np.diff(offsets))[:, None]
-    source = np.maximum.accumulate(np.where(np.isnan(values), -1, rows), axis=0)
-    filled = np.take_along_axis(values, np.maximum(source, 0), axis=0)
-    return np.where(source >= first, filled, values.dtype.type(0))

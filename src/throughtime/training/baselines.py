@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ..data.examples import Examples
+from ..data.scaling import fill_forward
 from ..data.sequences import SequenceData
-from ..data.transforms import Examples, Preparation, fill_forward
+from ..data.transforms import Preparation
 
 # The linear model is fitted on at most this many windows, evenly spaced; more change its score in the third digit.
 LINEAR_WINDOWS = 10_000

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..data.transforms import Examples
+from ..data.examples import Examples
 from ..errors import RunError
 from ..files import read_arrays, write_arrays
 

@@ -19,7 +19,8 @@ from typing import Literal
 import keras
 from keras import layers, ops
 
-from ..data.transforms import Examples, Preparation
+from ..data.examples import Examples
+from ..data.transforms import Preparation
 from ..errors import ArgumentError, listed
 
 Cell = Literal["lstm", "gru", "rnn"]

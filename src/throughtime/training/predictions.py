@@ -11,9 +11,10 @@ import keras
 import numpy as np
 
 from ..data.batching import Batches
+from ..data.examples import Examples
 from ..data.seasons import following_times
 from ..data.sequences import Schema, SequenceData
-from ..data.transforms import Examples, Preparation
+from ..data.transforms import Preparation
 from ..errors import DataError, RunError, listed
 from ..files import write_aside
 from ..ragged import Ragged

@@ -9,8 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..data.examples import Examples
 from ..data.sequences import SequenceData
-from ..data.transforms import Examples, Preparation
+from ..data.transforms import Preparation
 from ..errors import DataError
 from .baselines import Baselines, evenly
 from .predictions import as_probabilities, predict_examples

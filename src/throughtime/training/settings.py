@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.transforms import SCALES, Examples, Missing, Scale
+from ..data.examples import Examples
+from ..data.scaling import SCALES, Scale
+from ..data.transforms import Missing
 from ..errors import ArgumentError, one_of
 from .networks import CELLS
 

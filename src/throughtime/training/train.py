@@ -17,8 +17,10 @@ import keras
 import numpy as np
 
 from ..data.batching import Batches
+from ..data.examples import Examples
+from ..data.scaling import Scale
 from ..data.sequences import SequenceData
-from ..data.transforms import Examples, Missing, Preparation, Scale
+from ..data.transforms import Missing, Preparation
 from ..errors import ArgumentError, DataError, RunError
 from ..files import make_directory
 from .baselines import Baselines
