@@ -45,7 +45,7 @@ def test_a_column_has_one_number_of_decimals_where_sizes_allow():
     assert numbers.scores("rmse", [18.42, 2.3, None]) == ["18.42", "2.30", "\N{EN DASH}"]
     assert numbers.scores("rmse", [1e-9, 5.0]) == ["1.00\N{MULTIPLICATION SIGN}10⁻⁹", "5.00"]
     assert numbers.scores("macro_f1", [0.99999, 1.0, 0.5]) == [">0.999", "1.000", "0.500"]
-    assert numbers.score("accuracy", 0.981) == "98.1%"
+    assert numbers.scores("accuracy", [0.981])[0] == "98.1%"
 
 
 @pytest.mark.parametrize(

@@ -193,10 +193,8 @@ class Batches(keras.utils.PyDataset):
         bucket, members = self._batches[batch]
         return 1 - float(self.examples.lengths[members].sum()) / (bucket.batch * bucket.length)
 
-    def on_epoch_begin(self) -> None:
-        """Keras calls this before each epoch; the order was made when the last one ended."""
-
     def on_epoch_end(self) -> None:
+        """Keras calls this after each epoch: the order of the next one."""
         self._order(self.epoch + 1)
 
     def start_at(self, epoch: int) -> None:

@@ -93,11 +93,6 @@ def scores(name: str, values: Sequence[Any]) -> list[str]:
     return [_signed(f"{value:,.{decimals}f}") if finite(value) else number(value) for value in values]
 
 
-def score(name: str, value: Any) -> str:
-    """One value of the metric ``name``."""
-    return scores(name, [value])[0]
-
-
 def ticks(values: Sequence[float]) -> list[str]:
     """Labels of an axis: as many decimals as the step between ``values`` asks for, and no more."""
     if len(values) < 2:
