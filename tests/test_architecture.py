@@ -33,7 +33,7 @@ ORDER = (
     "data.batching",
     "data.text",
     "kernels.problem kernels.schedule",
-    "kernels.reference",
+    "kernels.library kernels.reference",
     "kernels.native",
     "kernels.jax kernels.torch kernels.tensorflow",
     "layers",
