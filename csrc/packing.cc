@@ -89,14 +89,18 @@ void unpack_group(const Columns &columns, const std::vector<const float *> &shar
   }
 }
 
+// Moved by one core in 10 microseconds or so.
+constexpr size_t kOneThread = size_t{1} << 16;
+
 // Numbered pieces of work of several kinds.
 class Pieces {
  public:
   void add(int count, std::function<void(int)> run) {
     if (count > 0) parts_.push_back({count_ += count, count, std::move(run)});
   }
-  void run(int threads) const {
-    parallel_for(count_, threads, [this](int number) {
+  // `floats` are moved: few of them are not worth waking a thread.
+  void run(int threads, size_t floats) const {
+    parallel_for(count_, floats < kOneThread ? 1 : threads, [this](int number) {
       for (const Part &part : parts_) {
         if (number < part.end) return part.run(number - (part.end - part.count));
       }
@@ -159,7 +163,7 @@ Packed Packing::pack(const tt_inputs &inputs, bool transposed, bool dx, int thre
     packed.recurrent = plain(h_, inputs.recurrent_kernel, H);
     if (has_candidate_) packed.candidate = plain(candidate_, inputs.recurrent_kernel, H);
   }
-  pieces.run(threads);
+  pieces.run(threads, floats);
 
   float *const bias = next;
   packed.bias = bias;
@@ -215,7 +219,7 @@ void Packing::unpack(const std::vector<Sums> &sums, const tt_gradients &gradient
     matrix(&Sums::recurrent, h_, H, gradients.drecurrent_kernel);
     if (has_candidate_) matrix(&Sums::candidate, candidate_, H, gradients.drecurrent_kernel);
   }
-  pieces.run(threads);
+  pieces.run(threads, sum_floats() * sums.size());
 
   const auto bias = [&](float *to, int first_slot, int slots) {
     for (int slot = first_slot; to != nullptr && slot < first_slot + slots; ++slot) {

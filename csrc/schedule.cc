@@ -8,64 +8,56 @@
 #include <cstdint>
 #include <functional>
 #include <numeric>
-#include <queue>
 #include <utility>
 
 namespace tt {
 namespace {
 
-// What a step costs besides its rows, in rows: reading the weights. From benchmarks/layers.py's scaling part.
-constexpr double kStepCost = 3.0;
+// What a step costs besides its rows, in rows: reading the weights, which is felt once they leave the second-level cache.
+// Measured by fitting the time of forward and backward over 1 to 42 rows at 64, 128 and 512 units.
+double step_cost(const tt_problem &problem) {
+  const double floats = static_cast<double>(problem.units) * static_cast<double>(problem.units) *
+                        layout_of(problem.cell).h_slots;
+  return floats * sizeof(float) > 1.5e6 ? 4.0 : 0.5;
+}
+
+double work(const tt_problem &problem, int64_t tokens) {
+  return 2.0 * static_cast<double>(tokens) * layout_of(problem.cell).x_slots * static_cast<double>(problem.units) *
+         static_cast<double>(problem.units + problem.features);
+}
+
 // More rows at once leave the cache; fewer read the weights too often.
 constexpr int kMostRows = 42;
 // Steps worked on together: gates and states of so many tokens are to stay in the second-level cache.
 constexpr int kChunkTokens = 256;
+// Floating-point operations of a forward pass that take 5 milliseconds or so, and what may be paid for more shards then.
+constexpr double kLongWork = 1e9, kDearer = 1.03;
 // Below so many steps a shard is not worth a thread.
 constexpr int64_t kLeastTokens = 48;
 
-struct Lengths {
-  std::vector<int32_t> length;     // valid steps of each sequence
-  std::vector<int32_t> by_length;  // sequences, the longest first, equal ones in their order
-};
-
-// The rows of a shard: which sequences each works on, one after the other.
+// Sequences of one shard laid into rows: which row each goes to, and how many steps each row has then.
 struct Rows {
-  std::vector<std::vector<int32_t>> sequences;
-  std::vector<int64_t> steps;  // of each row; the most first
+  std::vector<int32_t> row;
+  std::vector<int64_t> steps;
+  double cost = 0;  // in rows: the steps of each row, and what the steps cost by themselves
 };
 
-Rows laid_into(int rows, const int32_t *begin, const int32_t *end, const std::vector<int32_t> &length) {
-  using Free = std::pair<int64_t, int>;  // steps taken so far, row
-  std::priority_queue<Free, std::vector<Free>, std::greater<Free>> free;
-  std::vector<std::vector<int32_t>> sequences(static_cast<size_t>(rows));
-  std::vector<int64_t> steps(static_cast<size_t>(rows), 0);
-  for (int row = 0; row < rows; ++row) free.emplace(0, row);
-  for (const int32_t *at = begin; at != end; ++at) {
-    const int row = free.top().second;
-    free.pop();
-    sequences[row].push_back(*at);
-    steps[row] += length[*at];
-    free.emplace(steps[row], row);
-  }
-  std::vector<int> order(static_cast<size_t>(rows));
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return steps[a] > steps[b]; });
+// Each sequence, the longest first, goes to the row that is free first.
+Rows laid_into(int rows, const int32_t *begin, const int32_t *end, const std::vector<int32_t> &length, double step) {
   Rows laid;
-  for (const int row : order) {
-    laid.sequences.push_back(std::move(sequences[row]));
-    laid.steps.push_back(steps[row]);
+  laid.steps.assign(static_cast<size_t>(rows), 0);
+  laid.row.reserve(static_cast<size_t>(end - begin));
+  for (const int32_t *at = begin; at != end; ++at) {
+    const auto free = std::min_element(laid.steps.begin(), laid.steps.end());
+    laid.row.push_back(static_cast<int32_t>(free - laid.steps.begin()));
+    *free += length[*at];
+    laid.cost += length[*at];
   }
+  laid.cost += step * static_cast<double>(*std::max_element(laid.steps.begin(), laid.steps.end()));
   return laid;
 }
 
-// In rows: each row's steps, and what each step costs by itself.
-double cost(const Rows &rows) {
-  double sum = rows.steps.empty() ? 0 : kStepCost * static_cast<double>(rows.steps[0]);
-  for (const int64_t steps : rows.steps) sum += static_cast<double>(steps);
-  return sum;
-}
-
-Rows best_rows(const int32_t *begin, const int32_t *end, const std::vector<int32_t> &length) {
+Rows best_rows(const int32_t *begin, const int32_t *end, const std::vector<int32_t> &length, double step) {
   int64_t tokens = 0, longest = 1;
   for (const int32_t *at = begin; at != end; ++at) {
     tokens += length[*at];
@@ -73,29 +65,30 @@ Rows best_rows(const int32_t *begin, const int32_t *end, const std::vector<int32
   }
   const int most = static_cast<int>(std::min<int64_t>(kMostRows, end - begin));
   // As many as keep all rows busy for as long as the longest sequence takes; a few more where they do not fit so well.
-  const int least = static_cast<int>(std::min<int64_t>(most, (tokens + longest - 1) / longest));
-  Rows best = laid_into(std::max(least, 1), begin, end, length);
-  for (int rows = least + 1; rows <= std::min(most, least + 4); ++rows) {
-    Rows other = laid_into(rows, begin, end, length);
-    if (cost(other) < cost(best)) best = std::move(other);
+  const int least = std::max(1, static_cast<int>(std::min<int64_t>(most, (tokens + longest - 1) / longest)));
+  const double ideal = static_cast<double>(tokens) + step * static_cast<double>(longest);
+  Rows best = laid_into(least, begin, end, length, step);
+  for (int rows = least + 1; rows <= std::min(most, least + 4) && best.cost > 1.02 * ideal; ++rows) {
+    Rows other = laid_into(rows, begin, end, length, step);
+    if (other.cost < best.cost) best = std::move(other);
   }
   return best;
 }
 
 using Cuts = std::vector<int32_t>;  // where shards begin in by_length, and the end
 
-Cuts cut(int shards, const std::vector<int32_t> &by_length, const std::vector<int32_t> &length, int64_t tokens) {
+// Cuts where the running sum of tokens comes nearest to each share's end; shares add up to 1.
+Cuts cut(const std::vector<double> &shares, const std::vector<int32_t> &by_length, const std::vector<int32_t> &length,
+         int64_t tokens) {
   Cuts cuts{0};
-  int64_t sum = 0;
-  for (size_t at = 0; at < by_length.size(); ++at) {
-    const int64_t before = sum, target = tokens * static_cast<int64_t>(cuts.size()) / shards;
+  double sum = 0, target = shares[0] * static_cast<double>(tokens);
+  for (size_t at = 0; at + 1 < by_length.size() && cuts.size() < shares.size(); ++at) {
+    const double before = sum;
     sum += length[by_length[at]];
-    // The cut goes to that side of a sequence that is nearer to the target.
-    if (static_cast<int>(cuts.size()) < shards && sum > target) {
-      const bool after = sum - target < target - before || static_cast<int32_t>(at) == cuts.back();
-      const int32_t place = static_cast<int32_t>(at) + (after ? 1 : 0);
-      if (place > cuts.back() && place < static_cast<int32_t>(by_length.size())) cuts.push_back(place);
-    }
+    if (sum <= target) continue;
+    const bool after = sum - target < target - before || static_cast<int32_t>(at) == cuts.back();
+    target += shares[cuts.size()] * static_cast<double>(tokens);
+    cuts.push_back(static_cast<int32_t>(at) + (after ? 1 : 0));
   }
   cuts.push_back(static_cast<int32_t>(by_length.size()));
   return cuts;
@@ -126,70 +119,88 @@ Schedule::Schedule(const tt_problem &problem, const uint8_t *mask, int threads) 
   std::stable_sort(by_length.begin(), by_length.end(), [&](int32_t a, int32_t b) { return length[a] > length[b]; });
   tokens_ = std::accumulate(length.begin(), length.end(), int64_t{0});
 
-  // As many shards as threads, or twice as many: a thread on a busy core then takes fewer. That is worth a few percent.
+  // As many shards as threads; twice as many where the work is long enough for a core to be taken away meanwhile.
+  const double step = step_cost(problem);
   const int most = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, tokens_ / kLeastTokens)));
   Cuts best_cuts;
   std::vector<Rows> best;
   double best_time = 0;
   for (const int shards : {most, 2 * most}) {
-    if (shards > most && (most == 1 || tokens_ / shards < 8 * kLeastTokens)) break;
-    const Cuts cuts = cut(shards, by_length, length, tokens_);
-    std::vector<Rows> rows;
-    std::vector<double> costs;
-    for (size_t part = 0; part + 1 < cuts.size(); ++part) {
-      rows.push_back(best_rows(by_length.data() + cuts[part], by_length.data() + cuts[part + 1], length));
-      costs.push_back(cost(rows.back()));
-    }
-    const double time = makespan(std::move(costs), most);
-    if (best.empty() || time < 1.03 * best_time) {
-      best_time = time;
-      best_cuts = cuts;
-      best = std::move(rows);
+    if (shards > most && (most == 1 || work(problem, tokens_) < kLongWork)) break;
+    const bool first = best.empty();
+    std::vector<double> shares(static_cast<size_t>(shards), 1.0 / shards);
+    // A shard of longer sequences has more steps, which cost by themselves: what it costs too much, it gives away.
+    for (int round = 0; round < (shards > 1 ? 3 : 1); ++round) {
+      const Cuts cuts = cut(shares, by_length, length, tokens_);
+      std::vector<Rows> rows;
+      std::vector<double> costs;
+      for (size_t part = 0; part + 1 < cuts.size(); ++part) {
+        rows.push_back(
+            best_rows(by_length.data() + cuts[part], by_length.data() + cuts[part + 1], length, step));
+        costs.push_back(rows.back().cost);
+      }
+      const double mean = std::accumulate(costs.begin(), costs.end(), 0.0) / static_cast<double>(costs.size());
+      const bool balanced = *std::max_element(costs.begin(), costs.end()) < 1.02 * mean;
+      for (size_t part = 0; part < costs.size() && tokens_ > 0; ++part) {
+        shares[part] = std::max(0.0, shares[part] + (mean - costs[part]) / static_cast<double>(tokens_));
+      }
+      const double time = makespan(std::move(costs), most);
+      if (best.empty() || time < (!first && round == 0 ? kDearer : 1.0) * best_time) {
+        best_time = time;
+        best_cuts = cuts;
+        best = std::move(rows);
+      }
+      if (balanced) break;
     }
   }
 
-  std::vector<int32_t> valid;  // the valid steps of one sequence
+  std::vector<int32_t> valid, order, next;  // the valid steps of a sequence; rows, the one with the most steps first
   for (size_t number = 0; number < best.size(); ++number) {
     const Rows &rows = best[number];
     Part part;
     part.sequence.assign(by_length.begin() + best_cuts[number], by_length.begin() + best_cuts[number + 1]);
-    while (part.rows < static_cast<int32_t>(rows.steps.size()) && rows.steps[part.rows] > 0) ++part.rows;
-    const int64_t steps = part.rows > 0 ? rows.steps[0] : 0;
+    order.resize(rows.steps.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return rows.steps[a] > rows.steps[b]; });
+    std::vector<int32_t> place(order.size());
+    for (size_t row = 0; row < order.size(); ++row) place[order[row]] = static_cast<int32_t>(row);
+    const auto steps_of = [&](int32_t row) { return rows.steps[order[row]]; };
+    while (part.rows < static_cast<int32_t>(order.size()) && steps_of(part.rows) > 0) ++part.rows;
+    const int64_t steps = part.rows > 0 ? steps_of(0) : 0;
     int32_t live = part.rows, tokens = 0;
-    for (int64_t step = 0; step < steps; ++step) {
-      while (rows.steps[live - 1] <= step) --live;
+    for (int64_t at = 0; at < steps; ++at) {
+      while (steps_of(live - 1) <= at) --live;
       part.live.push_back(live);
       part.first_token.push_back(tokens);
       tokens += live;
     }
     part.token.resize(static_cast<size_t>(tokens));
-    for (int32_t row = 0; row < part.rows; ++row) {
-      int32_t step = 0;
-      for (const int32_t sequence : rows.sequences[row]) {
-        if (length[sequence] == 0) continue;
-        valid.clear();
-        for (int64_t k = 0; k < T; ++k) {
-          const int64_t t = problem.reverse ? T - 1 - k : k;
-          if (mask == nullptr || mask[sequence * T + t] != 0) valid.push_back(static_cast<int32_t>(k));
-        }
-        part.begins.push_back({step, row, sequence});
-        for (size_t i = 0; i < valid.size(); ++i, ++step) {
-          const int32_t until = i + 1 < valid.size() ? valid[i + 1] : static_cast<int32_t>(T);
-          part.token[part.first_token[step] + row] = {sequence, valid[i], until};
-        }
-        part.ends.push_back({step - 1, row, sequence});
+    next.assign(order.size(), 0);  // the first free step of each row
+    for (size_t i = 0; i < part.sequence.size(); ++i) {
+      const int32_t sequence = part.sequence[i], row = place[rows.row[i]];
+      if (length[sequence] == 0) continue;
+      valid.clear();
+      for (int64_t k = 0; k < T; ++k) {
+        const int64_t t = problem.reverse ? T - 1 - k : k;
+        if (mask == nullptr || mask[sequence * T + t] != 0) valid.push_back(static_cast<int32_t>(k));
       }
+      part.begins.push_back({next[row], row, sequence});
+      for (size_t v = 0; v < valid.size(); ++v) {
+        const int32_t until = v + 1 < valid.size() ? valid[v + 1] : static_cast<int32_t>(T);
+        part.token[part.first_token[next[row]++] + row] = {sequence, valid[v], until};
+      }
+      part.ends.push_back({next[row] - 1, row, sequence});
     }
     const auto by_step = [](const Event &a, const Event &b) { return a.step < b.step; };
     std::stable_sort(part.begins.begin(), part.begins.end(), by_step);
     std::stable_sort(part.ends.begin(), part.ends.end(), by_step);
-    for (int32_t step = 0; step < static_cast<int32_t>(steps);) {
-      Chunk chunk{step, step, part.first_token[step], 0};
+    for (int32_t at = 0; at < static_cast<int32_t>(steps);) {
+      Chunk chunk{at, at, part.first_token[at], 0};
       while (chunk.end_step < steps &&
              (chunk.tokens == 0 || chunk.tokens + part.live[chunk.end_step] <= kChunkTokens)) {
         chunk.tokens += part.live[chunk.end_step++];
       }
-      step = chunk.end_step;
+      at = chunk.end_step;
       part.most_tokens = std::max(part.most_tokens, chunk.tokens);
       part.chunk.push_back(chunk);
     }
