@@ -30,6 +30,10 @@ class RunError(ThroughtimeError, OSError):
     """A run directory that is missing, damaged, or would be overwritten."""
 
 
+class DerivativeError(ThroughtimeError, NotImplementedError):
+    """A derivative that the native kernels do not have."""
+
+
 class NonFiniteLossError(ThroughtimeError, ArithmeticError):
     """The loss became NaN or infinite during training."""
 
