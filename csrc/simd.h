@@ -50,32 +50,29 @@ TT_INLINE V power_of_two(V x, float log2_base, V &r) {
   return power;
 }
 
-TT_INLINE V sigmoid(V x) {
-  x = clamp(x, -87.0f, 87.0f);  // e^87 is finite
-  V r;
-  const V power = power_of_two(x, -1.44269504f, r);
-  // 2^r, the minimax polynomial of degree 5 that is 1 at 0: relative error 1.3e-7
-  V p = splat(1.326472761e-3f);
-  p = fma(p, r, splat(9.671512627e-3f));
-  p = fma(p, r, splat(5.550733742e-2f));
-  p = fma(p, r, splat(2.402224209e-1f));
-  p = fma(p, r, splat(6.931469776e-1f));
-  p = fma(p, r, splat(1.0f));
-  return reciprocal(fma(p, power, splat(1.0f)));
-}
-
-TT_INLINE V tanh(V x) {
-  x = clamp(x, -9.02f, 9.02f);  // beyond, tanh is 1 in float32
-  V r;
-  const V power = power_of_two(x, 2.88539008f, r);
-  // (2^r - 1) / r, minimax of degree 5: 2e-8. e^2x - 1 is put together so that small x keep their digits.
+// 2^r - 1 for r in [-1/2, 1/2]; r times a minimax polynomial of degree 5, so that small r keep their digits: 2e-8.
+TT_INLINE V power_less_one(V r) {
   V q = splat(1.540351277e-4f);
   q = fma(q, r, splat(1.339073548e-3f));
   q = fma(q, r, splat(9.618237494e-3f));
   q = fma(q, r, splat(5.550357434e-2f));
   q = fma(q, r, splat(2.402264979e-1f));
   q = fma(q, r, splat(6.931471879e-1f));
-  const V less_one = fma(power, q * r, power - splat(1.0f));
+  return q * r;
+}
+
+TT_INLINE V sigmoid(V x) {
+  x = clamp(x, -87.0f, 87.0f);  // e^87 is finite
+  V r;
+  const V power = power_of_two(x, -1.44269504f, r);
+  return reciprocal(fma(power, power_less_one(r), power + splat(1.0f)));
+}
+
+TT_INLINE V tanh(V x) {
+  x = clamp(x, -9.02f, 9.02f);  // beyond, tanh is 1 in float32
+  V r;
+  const V power = power_of_two(x, 2.88539008f, r);
+  const V less_one = fma(power, power_less_one(r), power - splat(1.0f));  // e^2x - 1
   return less_one * reciprocal(less_one + splat(2.0f));
 }
 
