@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types check docs browser clean
+.PHONY: demo test lint types check docs browser native clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/demo.installed  ## train on real sequences and write runs/demo/report.html
@@ -30,6 +30,11 @@ browser: $(VENV)/test.installed
 	  || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	  || $(BIN)/playwright install chromium \
 	  || echo "no browser could be installed: the report's browser tests will say so"
+
+# For work on csrc: builds what was edited, with all warnings. THROUGHTIME_LIBRARY=build/dev/libthroughtime.so takes it.
+native:
+	cmake -S . -B build/dev -DTHROUGHTIME_WERROR=ON -DTHROUGHTIME_TESTS=ON
+	cmake --build build/dev --parallel
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
