@@ -11,7 +11,7 @@
 
 constexpr int kAhead = 32;  // rows of weights that are fetched ahead of their use
 
-enum class Start { kZero, kBias, kAdd };  // what C is before the products are added
+enum class Start { kZero, kBias, kAdd };  // what the products are added to
 
 template <int ROWS, int VECTORS, int LDA, int RUN, int LDC, Start START>
 TT_INLINE void tile_product(const float *a, size_t a_run, int runs, int rest, const float *b, int ldb, float *c,
@@ -24,15 +24,7 @@ TT_INLINE void tile_product(const float *a, size_t a_run, int runs, int rest, co
 #pragma GCC unroll 16
     for (int r = 0; r < ROWS; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < VECTORS; ++v) {
-        if (s > 0 || START == Start::kZero) {
-          sum[s][r][v] = V{};
-        } else if (START == Start::kBias) {
-          sum[s][r][v] = load(bias + v * TT_LANES);
-        } else {
-          sum[s][r][v] = load(c + r * LDC + v * vector);
-        }
-      }
+      for (int v = 0; v < VECTORS; ++v) sum[s][r][v] = V{};
     }
   }
   const auto step = [&](const float *column, int s) TT_LAMBDA_INLINE {
@@ -65,6 +57,9 @@ TT_INLINE void tile_product(const float *a, size_t a_run, int runs, int rest, co
       V total = sum[0][r][v];
 #pragma GCC unroll 8
       for (int s = 1; s < kSums; ++s) total += sum[s][r][v];
+      // Added last: a sum that began with it would be rounded at its size every time.
+      if (START == Start::kAdd) total += load(c + r * LDC + v * vector);
+      if (START == Start::kBias) total += load(bias + v * TT_LANES);
       store(c + r * LDC + v * vector, total);
     }
   }
