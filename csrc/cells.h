@@ -2,6 +2,23 @@
 // Slots are those of layout_of; the activated gates, and in a backward pass their gradients, replace what was there.
 #pragma once
 
+template <int N>
+struct Count {
+  static constexpr int kN = N;
+};
+
+// Calls each(count, row, j) for the vectors at column j of 4 rows at a time, and of the last ones singly.
+template <class Each>
+TT_INLINE void by_fours(int rows, Each each) {
+  int row = 0;
+  for (; row + 4 <= rows; row += 4) {
+    for (int j = 0; j < 16; j += TT_LANES) each(Count<4>{}, row, j);
+  }
+  for (; row < rows; ++row) {
+    for (int j = 0; j < 16; j += TT_LANES) each(Count<1>{}, row, j);
+  }
+}
+
 // LSTM (Hochreiter & Schmidhuber 1997; forget gate of Gers et al. 2000): i, f, g, o.
 // c' = f c + i g, h' = o tanh(c')
 struct Lstm {
@@ -11,41 +28,64 @@ struct Lstm {
     for (int row = 0; row < rows; ++row) {
       for (int j = 0; j < 16; j += TT_LANES) {
         float *gate = gates + row * 64 + j;
-        const V i = sigmoid(load(gate)), f = sigmoid(load(gate + 16));
-        const V g = tanh(load(gate + 32)), o = sigmoid(load(gate + 48));
-        const V before = load(c + row * 16 + j), after = fma(f, before, i * g);
-        store(c + row * 16 + j, after);
-        store(h + row * 16 + j, o * tanh(after));
-        if (c_before != nullptr) {
-          store(c_before + row * 16 + j, before);
-          store(gate, i);
-          store(gate + 16, f);
-          store(gate + 32, g);
-          store(gate + 48, o);
-        }
+        V s[3] = {load(gate), load(gate + 16), load(gate + 48)}, g[1] = {load(gate + 32)};
+        sigmoid(s);
+        tanh(g);
+        const V before = load(c + row * 16 + j);
+        if (c_before != nullptr) store(c_before + row * 16 + j, before);
+        store(c + row * 16 + j, fma(s[1], before, s[0] * g[0]));
+        store(gate, s[0]);
+        store(gate + 16, s[1]);
+        store(gate + 32, g[0]);
+        store(gate + 48, s[2]);
       }
     }
+    by_fours(rows, [&](auto count, int row, int j) TT_LAMBDA_INLINE {
+      constexpr int kN = decltype(count)::kN;
+      V t[kN];
+      TT_EACH(kN) t[n] = load(c + (row + n) * 16 + j);
+      tanh(t);
+      TT_EACH(kN) store(h + (row + n) * 16 + j, load(gates + (row + n) * 64 + 48 + j) * t[n]);
+    });
   }
 
   // dh and dc in: of the state after the step; dc out: of the state before it. dh before the step is a matrix product.
   static void backward(int rows, float *gates, const float *, const float *c_before, float *dh, float *dc) {
     const V one = splat(1.0f);
-    for (int row = 0; row < rows; ++row) {
-      for (int j = 0; j < 16; j += TT_LANES) {
-        float *gate = gates + row * 64 + j;
-        const V i = load(gate), f = load(gate + 16), g = load(gate + 32), o = load(gate + 48);
-        const V before = load(c_before + row * 16 + j), d = load(dh + row * 16 + j);
-        const V t = tanh(fma(f, before, i * g));
-        const V dcell = fma(d * o, fma(-t, t, one), load(dc + row * 16 + j));
-        store(gate, dcell * g * i * (one - i));
-        store(gate + 16, dcell * before * f * (one - f));
-        store(gate + 32, dcell * i * fma(-g, g, one));
-        store(gate + 48, d * t * o * (one - o));
-        store(dc + row * 16 + j, dcell * f);
+    by_fours(rows, [&](auto count, int row, int j) TT_LAMBDA_INLINE {
+      constexpr int kN = decltype(count)::kN;
+      V t[kN];
+      TT_EACH(kN) {
+        const float *gate = gates + (row + n) * 64 + j;
+        t[n] = fma(load(gate + 16), load(c_before + (row + n) * 16 + j), load(gate) * load(gate + 32));
       }
-    }
+      tanh(t);
+      TT_EACH(kN) {
+        float *gate = gates + (row + n) * 64 + j;
+        const V i = load(gate), f = load(gate + 16), g = load(gate + 32), o = load(gate + 48);
+        const V d = load(dh + (row + n) * 16 + j);
+        const V dcell = fma(d * o, fma(-t[n], t[n], one), load(dc + (row + n) * 16 + j));
+        store(gate, dcell * g * i * (one - i));
+        store(gate + 16, dcell * load(c_before + (row + n) * 16 + j) * f * (one - f));
+        store(gate + 32, dcell * i * fma(-g, g, one));
+        store(gate + 48, d * t[n] * o * (one - o));
+        store(dc + (row + n) * 16 + j, dcell * f);
+      }
+    });
   }
 };
+
+// What both GRUs end with: n, until now without its tanh, and h' = z h + (1 - z) n.
+template <int N>
+TT_INLINE void gru_output(float *gates, const float *before, float *h) {
+  V t[N];
+  TT_EACH(N) t[n] = load(gates + n * 64);
+  tanh(t);
+  TT_EACH(N) {
+    store(gates + n * 64, t[n]);
+    store(h + n * 16, fma(load(gates + n * 64 + 16), load(before + n * 16) - t[n], t[n]));
+  }
+}
 
 // GRU with reset_after (Keras's default and cuDNN's variant of Cho et al. 2014): n, z, r, and h's part of n.
 // n = tanh(xn + r hn), h' = z h + (1 - z) n
@@ -56,14 +96,16 @@ struct Gru {
     for (int row = 0; row < rows; ++row) {
       for (int j = 0; j < 16; j += TT_LANES) {
         float *gate = gates + row * 64 + j;
-        const V z = sigmoid(load(gate + 16)), r = sigmoid(load(gate + 32));
-        const V n = tanh(fma(r, load(gate + 48), load(gate)));
-        store(gate, n);
-        store(gate + 16, z);
-        store(gate + 32, r);
-        store(h + row * 16 + j, fma(z, load(before + row * 16 + j) - n, n));
+        V s[2] = {load(gate + 16), load(gate + 32)};
+        sigmoid(s);
+        store(gate + 16, s[0]);
+        store(gate + 32, s[1]);
+        store(gate, fma(s[1], load(gate + 48), load(gate)));
       }
     }
+    by_fours(rows, [&](auto count, int row, int j) TT_LAMBDA_INLINE {
+      gru_output<decltype(count)::kN>(gates + row * 64 + j, before + row * 16 + j, h + row * 16 + j);
+    });
   }
 
   // dh in: of the state after the step; out: the part of the state before it that does not go through a matrix product.
@@ -94,23 +136,19 @@ struct GruResetBefore {
     for (int row = 0; row < rows; ++row) {
       for (int j = 0; j < 16; j += TT_LANES) {
         float *gate = gates + row * 64 + j;
-        const V r = sigmoid(load(gate + 32));
-        store(gate + 16, sigmoid(load(gate + 16)));
-        store(gate + 32, r);
-        store(gate + 48, r * load(before + row * 16 + j));
+        V s[2] = {load(gate + 16), load(gate + 32)};
+        sigmoid(s);
+        store(gate + 16, s[0]);
+        store(gate + 32, s[1]);
+        store(gate + 48, s[1] * load(before + row * 16 + j));
       }
     }
   }
 
   static void forward(int rows, float *gates, const float *before, float *, float *h, float *) {
-    for (int row = 0; row < rows; ++row) {
-      for (int j = 0; j < 16; j += TT_LANES) {
-        float *gate = gates + row * 64 + j;
-        const V n = tanh(load(gate));
-        store(gate, n);
-        store(h + row * 16 + j, fma(load(gate + 16), load(before + row * 16 + j) - n, n));
-      }
-    }
+    by_fours(rows, [&](auto count, int row, int j) TT_LAMBDA_INLINE {
+      gru_output<decltype(count)::kN>(gates + row * 64 + j, before + row * 16 + j, h + row * 16 + j);
+    });
   }
 
   static void backward(int rows, float *gates, const float *before, const float *, float *dh, float *) {
@@ -146,15 +184,20 @@ struct SimpleRnn {
   static constexpr bool kHasCell = false;
 
   static void forward(int rows, float *gates, const float *, float *, float *h, float *) {
-    for (int row = 0; row < rows; ++row) {
-      for (int j = 0; j < 16; j += TT_LANES) {
-        const V x = load(gates + row * 16 + j);
-        // not `x > 0 ? x : 0`: NaN is to stay NaN
-        const V out = RELU ? (x < V{} ? V{} : x) : tanh(x);
-        store(gates + row * 16 + j, out);
-        store(h + row * 16 + j, out);
+    by_fours(rows, [&](auto count, int row, int j) TT_LAMBDA_INLINE {
+      constexpr int kN = decltype(count)::kN;
+      V x[kN];
+      TT_EACH(kN) x[n] = load(gates + (row + n) * 16 + j);
+      if constexpr (RELU) {
+        TT_EACH(kN) x[n] = x[n] < V{} ? V{} : x[n];  // not `x > 0 ? x : 0`: NaN is to stay NaN
+      } else {
+        tanh(x);
       }
-    }
+      TT_EACH(kN) {
+        store(gates + (row + n) * 16 + j, x[n]);
+        store(h + (row + n) * 16 + j, x[n]);
+      }
+    });
   }
 
   static void backward(int rows, float *gates, const float *, const float *, float *dh, float *) {

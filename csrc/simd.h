@@ -38,42 +38,50 @@ TT_INLINE V clamp(V x, float low, float high) {
 TT_INLINE V reciprocal(V d) { return splat(1.0f) / d; }
 #endif
 
-// 2^z = 2^n * 2^r, n whole: returns 2^n, sets r in [-1/2, 1/2]. Adding 1.5 * 2^23 rounds, and leaves n in the low bits.
-TT_INLINE V power_of_two(V x, float log2_base, V &r) {
-  const V magic = splat(12582912.0f), shifted = fma(x, splat(log2_base), magic), n = shifted - magic;
-  r = fma(x, splat(log2_base), -n);
-  VI bits;
-  __builtin_memcpy(&bits, &shifted, sizeof bits);
-  bits = (bits + 127) << 23;  // of 1.5 * 2^23 nothing is left after the shift
-  V power;
-  __builtin_memcpy(&power, &bits, sizeof power);
-  return power;
+// The functions take several vectors at once and do each operation on all of them: one chain of dependent operations is
+// 80 cycles long and leaves most of the units idle.
+#define TT_EACH(N) _Pragma("GCC unroll 4") for (int n = 0; n < N; ++n)
+
+// base^x = 2^n * 2^r, n whole: sets `power` to 2^n and x to 2^r - 1, r in [-1/2, 1/2].
+template <int N>
+TT_INLINE void power(V (&x)[N], V (&power)[N], float log2_base) {
+  // Adding 1.5 * 2^23 rounds, and leaves n in the low bits; of 1.5 * 2^23 itself nothing is left after the shift.
+  const V magic = splat(12582912.0f);
+  V q[N];
+  TT_EACH(N) power[n] = fma(x[n], splat(log2_base), magic);
+  TT_EACH(N) x[n] = fma(x[n], splat(log2_base), magic - power[n]);
+  TT_EACH(N) {
+    VI bits;
+    __builtin_memcpy(&bits, &power[n], sizeof bits);
+    bits = (bits + 127) << 23;
+    __builtin_memcpy(&power[n], &bits, sizeof bits);
+  }
+  // r times a minimax polynomial of degree 5, so that small r keep their digits: 2e-8
+  TT_EACH(N) q[n] = fma(x[n], splat(1.540351277e-4f), splat(1.339073548e-3f));
+  TT_EACH(N) q[n] = fma(q[n], x[n], splat(9.618237494e-3f));
+  TT_EACH(N) q[n] = fma(q[n], x[n], splat(5.550357434e-2f));
+  TT_EACH(N) q[n] = fma(q[n], x[n], splat(2.402264979e-1f));
+  TT_EACH(N) q[n] = fma(q[n], x[n], splat(6.931471879e-1f));
+  TT_EACH(N) x[n] *= q[n];
 }
 
-// 2^r - 1 for r in [-1/2, 1/2]; r times a minimax polynomial of degree 5, so that small r keep their digits: 2e-8.
-TT_INLINE V power_less_one(V r) {
-  V q = splat(1.540351277e-4f);
-  q = fma(q, r, splat(1.339073548e-3f));
-  q = fma(q, r, splat(9.618237494e-3f));
-  q = fma(q, r, splat(5.550357434e-2f));
-  q = fma(q, r, splat(2.402264979e-1f));
-  q = fma(q, r, splat(6.931471879e-1f));
-  return q * r;
+template <int N>
+TT_INLINE void sigmoid(V (&x)[N]) {
+  V scale[N];
+  TT_EACH(N) x[n] = clamp(x[n], -87.0f, 87.0f);  // e^87 is finite
+  power(x, scale, -1.44269504f);
+  TT_EACH(N) x[n] = fma(scale[n], x[n], scale[n] + splat(1.0f));
+  TT_EACH(N) x[n] = reciprocal(x[n]);
 }
 
-TT_INLINE V sigmoid(V x) {
-  x = clamp(x, -87.0f, 87.0f);  // e^87 is finite
-  V r;
-  const V power = power_of_two(x, -1.44269504f, r);
-  return reciprocal(fma(power, power_less_one(r), power + splat(1.0f)));
-}
-
-TT_INLINE V tanh(V x) {
-  x = clamp(x, -9.02f, 9.02f);  // beyond, tanh is 1 in float32
-  V r;
-  const V power = power_of_two(x, 2.88539008f, r);
-  const V less_one = fma(power, power_less_one(r), power - splat(1.0f));  // e^2x - 1
-  return less_one * reciprocal(less_one + splat(2.0f));
+template <int N>
+TT_INLINE void tanh(V (&x)[N]) {
+  V scale[N];
+  TT_EACH(N) x[n] = clamp(x[n], -9.02f, 9.02f);  // beyond, tanh is 1 in float32
+  power(x, scale, 2.88539008f);
+  TT_EACH(N) x[n] = fma(scale[n], x[n], scale[n] - splat(1.0f));  // e^2x - 1
+  TT_EACH(N) scale[n] = reciprocal(x[n] + splat(2.0f));
+  TT_EACH(N) x[n] *= scale[n];
 }
 
 // Gradients that vanish through time end in denormals, which cost the processor a hundred cycles each: they are zero here,
