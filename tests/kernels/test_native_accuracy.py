@@ -57,18 +57,18 @@ def torch_results(case: Recurrence) -> dict[str, np.ndarray]:
     return results | {f"d{ours}": back(getattr(layer, name).grad) for name, ours in weights.items()}
 
 
-@pytest.mark.parametrize("isa", native.supported())
 @pytest.mark.parametrize("units", [16, 64, 128])
 @pytest.mark.parametrize("cell", GATES)
-def test_the_error_is_at_most_twice_that_of_pytorch(cell: str, units: int, isa: str) -> None:
-    case = recurrence(cell, None, batch=24, steps=60, features=32, units=units, isa=isa, seed=units)
+def test_the_error_is_at_most_twice_that_of_pytorch(cell: str, units: int) -> None:
+    """Root mean squares over each array; seen at most: 1.7 times, GRU's dbias."""
+    case = recurrence(cell, None, batch=24, steps=60, features=32, units=units, seed=units)
     case.cotangents["dlast"] = None
-    theirs, ours, exact = torch_results(case), case.results(native), case.astype(np.float64)
-    exact.cotangents["dlast"] = None
-    expected = exact.results(reference)
-    for name in theirs:
-        error = rms(ours[name] - expected[name])
-        assert error <= 2 * rms(theirs[name] - expected[name]), (name, error, rms(expected[name]))
+    expected, theirs = case.astype(np.float64).results(reference), torch_results(case)
+    for isa in native.supported():
+        ours = case.with_problem(isa=isa).results(native)
+        for name in theirs:
+            error, of_pytorch = rms(ours[name] - expected[name]), rms(theirs[name] - expected[name])
+            assert error <= 2 * of_pytorch, f"{isa} {name}: {error:.2g}, PyTorch {of_pytorch:.2g}"
 
 
 def rms(array: np.ndarray) -> float:
