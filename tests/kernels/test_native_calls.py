@@ -155,6 +155,13 @@ def test_results_are_repeated_bit_for_bit(cell: str, isa: str) -> None:
         assert_same_bits(case.results(native), first)
 
 
+def test_the_callers_denormal_numbers_stay() -> None:
+    """The kernels count them as zero while they run, and then no longer."""
+    large("lstm").results(native)
+    tiny = np.full(64, 1e-40, np.float32)
+    assert (tiny * np.float32(2) > tiny).all()
+
+
 def test_several_threads_may_call_at_once() -> None:
     cases = [large(CELLS[seed % len(CELLS)], seed, threads=1 + seed % 3) for seed in range(10)]
     expected = [case.results(native) for case in cases]
