@@ -51,8 +51,9 @@ def test_without_bias_or_states(cell: str, bias: bool, states: bool) -> None:
 @pytest.mark.parametrize("shape", [(0, 3), (2, 0), (0, 0), (1, 1), (1, 4), (3, 1)])
 @pytest.mark.parametrize("cell", CELLS)
 def test_edges_of_the_batch(cell: str, shape: tuple[int, int]) -> None:
-    check(recurrence(cell, None, batch=shape[0], steps=shape[1], features=1, units=2, dtype=np.float64,
-                     leading_initial=True))  # fmt: skip
+    batch, steps = shape
+    for flags in FLAGS.values():
+        check(recurrence(cell, None, batch=batch, steps=steps, features=1, units=2, dtype=np.float64, **flags))
 
 
 @settings(max_examples=25)
