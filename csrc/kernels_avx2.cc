@@ -1,5 +1,6 @@
 // AVX2 and FMA: compiled with -mavx2 -mfma, called only where the processor has them.
 #include <immintrin.h>
+
 #include "kernels.h"
 
 #define TT_LANES 8
@@ -12,8 +13,17 @@ namespace tt {
 namespace {
 
 #include "simd.h"
+
 #include "gemm.h"
+
 #include "cells.h"
+
+#include "plan.h"
+
+#include "forward.h"
+
+#include "backward.h"
+
 #include "sweep.h"
 
 }  // namespace

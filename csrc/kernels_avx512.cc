@@ -1,5 +1,6 @@
 // AVX-512 (F, VL, DQ, BW): compiled for it, called only where the processor has it.
 #include <immintrin.h>
+
 #include "kernels.h"
 
 #define TT_LANES 16
@@ -12,8 +13,17 @@ namespace tt {
 namespace {
 
 #include "simd.h"
+
 #include "gemm.h"
+
 #include "cells.h"
+
+#include "plan.h"
+
+#include "forward.h"
+
+#include "backward.h"
+
 #include "sweep.h"
 
 }  // namespace

@@ -12,8 +12,17 @@ namespace tt {
 namespace {
 
 #include "simd.h"
+
 #include "gemm.h"
+
 #include "cells.h"
+
+#include "plan.h"
+
+#include "forward.h"
+
+#include "backward.h"
+
 #include "sweep.h"
 
 }  // namespace

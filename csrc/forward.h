@@ -1,0 +1,144 @@
+// A shard of the batch from its first step to its last. Included after plan.h by kernels_*.cc alone.
+#pragma once
+
+// The outputs of steps [begin, end) of y, which are masked: `output` again, or zeros where it is NULL.
+TT_INLINE void fill(float *y, int64_t begin, int64_t end, const float *output, int64_t H) {
+  for (int64_t k = begin; k < end; ++k) copy_or_zero(output, H, y + k * H);
+}
+
+template <int32_t CELL>
+void forward_shard(const ForwardWork &work) {
+  using Cell = Plan<CELL>;
+  constexpr int kWide = Cell::kSlots * 16;
+  const FlushDenormals flush;
+  const Shard &shard = *work.shard;
+  const Packed &packed = *work.packed;
+  const tt_forward_outputs &out = *work.outputs;
+  const Sizes size(*work.problem, *work.inputs);
+  const int H = size.H, P = size.unit_panels;
+  const size_t state = static_cast<size_t>(shard.rows) * 16;  // floats of a panel of states
+  float *h = work.scratch, *h_next = h + P * state, *c = h_next + P * state, *x = c + P * state;
+  float *scratch_gates = x + static_cast<size_t>(size.feature_panels) * 16 * shard.most_tokens;
+  // Columns beyond H are computed with weights of zero, and must not start as NaN.
+  __builtin_memset(h, 0, 3 * P * state * sizeof(float));
+  const Event *begin = shard.begins, *end = shard.ends, *const last_end = end + shard.events;
+  const Event *const last_begin = begin + shard.events;
+
+  for (int number = 0; number < shard.chunks; ++number) {
+    const Chunk &chunk = shard.chunk[number];
+    const KeptChunk kept(*work.problem, chunk, work.kept != nullptr ? work.kept : scratch_gates);
+    float *const gates = work.kept != nullptr ? kept.gates : scratch_gates;
+    const size_t gate_panel = static_cast<size_t>(chunk.tokens) * kWide;
+    const size_t token_panel = static_cast<size_t>(chunk.tokens) * 16;
+    size.gather(shard, chunk, x);
+    each_group<Cell::kXs, Cell::kXTile>(P, gate_panel, [&](auto width, int group, size_t offset, size_t part) {
+      constexpr int kColumns = Cell::kXTile * 16;
+      product<width.kTile, 16, 16, kWide, Start::kBias>(
+          chunk.tokens, x, token_panel, size.F / 16, size.F % 16,
+          packed.kernel + static_cast<size_t>(group) * size.F * kColumns, kColumns, gates + offset, part,
+          packed.bias + (Cell::kXs > 1 ? offset / gate_panel * kWide + offset % gate_panel : offset / gate_panel * 16));
+    });
+    if constexpr (CELL == TT_GRU) {  // what h's part of n begins with
+      for (int panel = 0; panel < P; ++panel) {
+        for (int i = 0; i < chunk.tokens; ++i) {
+          __builtin_memcpy(gates + panel * gate_panel + i * 64 + 48, packed.bias + panel * 64 + 48, 64);
+        }
+      }
+    }
+
+    for (int step = chunk.first_step; step < chunk.end_step; ++step) {
+      for (; begin != last_begin && begin->step == step; ++begin) {
+        const int64_t b = begin->sequence;
+        const float *h0 = row_of(work.inputs->h0, b, H), *c0 = row_of(work.inputs->c0, b, H);
+        for (int panel = 0; panel < P; ++panel) {
+          float *to = h + panel * state + begin->row * 16, *to_c = c + panel * state + begin->row * 16;
+          for (int j = 0; j < 16; ++j) {
+            const bool real = panel * 16 + j < H;
+            to[j] = real && h0 != nullptr ? h0[panel * 16 + j] : 0.0f;
+            if (Cell::kHasCell) to_c[j] = real && c0 != nullptr ? c0[panel * 16 + j] : 0.0f;
+          }
+        }
+        if (out.y != nullptr) {
+          const int64_t first = shard.token[shard.first_token[step] + begin->row].step;
+          fill(out.y + b * size.T * H, 0, first, size.leading_initial ? h0 : nullptr, H);
+        }
+      }
+
+      const int live = shard.live[step], token = shard.first_token[step] - chunk.first_token;
+      float *const step_gates = gates + static_cast<size_t>(token) * kWide;
+      if (work.kept != nullptr) {
+        for (int panel = 0; panel < P; ++panel) {
+          __builtin_memcpy(kept.h_before + panel * token_panel + token * 16, h + panel * state,
+                           static_cast<size_t>(live) * 64);
+        }
+      }
+      const auto finish = [&](int first, int count) {
+        for (int panel = first; panel < first + count; ++panel) {
+          Cell::forward(live, step_gates + panel * gate_panel, h + panel * state, c + panel * state,
+                        h_next + panel * state,
+                        work.kept != nullptr ? kept.c_before + panel * token_panel + token * 16 : nullptr);
+        }
+      };
+      const auto recur = [&](auto width, int group, size_t offset, size_t part) {
+        constexpr int kColumns = Cell::kHTile * 16;
+        product<width.kTile, 16, 16, kWide, Start::kAdd>(
+            live, h, state, H / 16, H % 16, packed.recurrent + static_cast<size_t>(group) * H * kColumns, kColumns,
+            step_gates + Cell::kH * 16 + offset, part, nullptr);
+      };
+      if constexpr (CELL == TT_GRU_RESET_BEFORE) {
+        each_group<Cell::kHs, Cell::kHTile>(P, gate_panel, recur, [&](int panel, int) {
+          Cell::reset(live, step_gates + panel * gate_panel, h + panel * state);
+        });
+        each_group<1, 2>(
+            P, gate_panel,
+            [&](auto width, int group, size_t offset, size_t part) {
+              product<width.kTile, kWide, 16, kWide, Start::kAdd>(
+                  live, step_gates + 48, gate_panel, H / 16, H % 16,
+                  packed.candidate + static_cast<size_t>(group) * H * 32, 32, step_gates + offset, part, nullptr);
+            },
+            finish);
+      } else {
+        each_group<Cell::kHs, Cell::kHTile>(P, gate_panel, recur, finish);
+      }
+      float *const swapped = h;
+      h = h_next;
+      h_next = swapped;
+
+      if (out.y != nullptr) {
+        for (int row = 0; row < live; ++row) {
+          const Token &at = shard.token[shard.first_token[step] + row];
+          float *y = out.y + at.sequence * size.T * H;
+          from_panels(h + row * 16, state, H, y + at.step * int64_t{H});
+          if (at.until > at.step + 1) {
+            fill(y, at.step + 1, at.until, size.zero_masked ? nullptr : y + at.step * int64_t{H}, H);
+          }
+        }
+      }
+      for (; end != last_end && end->step == step; ++end) {
+        const int64_t b = end->sequence;
+        const float *from = h + end->row * 16;
+        if (out.hn != nullptr) from_panels(from, state, H, out.hn + b * H);
+        if (Cell::kHasCell && out.cn != nullptr) from_panels(c + end->row * 16, state, H, out.cn + b * H);
+        if (out.last != nullptr) {
+          const bool masked = shard.token[shard.first_token[step] + end->row].step != size.T - 1;
+          if (size.zero_masked && masked) {
+            copy_or_zero(nullptr, H, out.last + b * H);
+          } else {
+            from_panels(from, state, H, out.last + b * H);
+          }
+        }
+      }
+    }
+  }
+}
+
+// Sequences without a valid step.
+TT_INLINE void forward_empty(const ForwardWork &work, int64_t b) {
+  const tt_forward_outputs &out = *work.outputs;
+  const Sizes size(*work.problem, *work.inputs);
+  const float *h0 = row_of(work.inputs->h0, b, size.H), *output = size.leading_initial ? h0 : nullptr;
+  if (out.hn != nullptr) copy_or_zero(h0, size.H, out.hn + b * size.H);
+  if (out.cn != nullptr) copy_or_zero(row_of(work.inputs->c0, b, size.H), size.H, out.cn + b * size.H);
+  if (out.last != nullptr) copy_or_zero(output, size.H, out.last + b * size.H);
+  if (out.y != nullptr) fill(out.y + b * size.T * size.H, 0, size.T, output, size.H);
+}

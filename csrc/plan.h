@@ -1,0 +1,132 @@
+// How a shard's arrays lie, and rows into and out of them. Included after cells.h and gemm.h by kernels_*.cc alone.
+#pragma once
+
+// Each cell's layout again, as constants; layout_of is what the packing reads.
+template <int32_t CELL>
+struct Plan;
+template <>
+struct Plan<TT_LSTM> : Lstm {
+  static constexpr int kSlots = 4, kX = 0, kXs = 4, kXTile = 2, kH = 0, kHs = 4, kHTile = 2;
+};
+template <>
+struct Plan<TT_GRU> : Gru {
+  static constexpr int kSlots = 4, kX = 0, kXs = 3, kXTile = 3, kH = 1, kHs = 3, kHTile = 3;
+};
+template <>
+struct Plan<TT_GRU_RESET_BEFORE> : GruResetBefore {
+  static constexpr int kSlots = 4, kX = 0, kXs = 3, kXTile = 3, kH = 1, kHs = 2, kHTile = 2;
+};
+template <>
+struct Plan<TT_RNN_TANH> : SimpleRnn<false> {
+  static constexpr int kSlots = 1, kX = 0, kXs = 1, kXTile = 2, kH = 0, kHs = 1, kHTile = 2;
+};
+template <>
+struct Plan<TT_RNN_RELU> : SimpleRnn<true> {
+  static constexpr int kSlots = 1, kX = 0, kXs = 1, kXTile = 2, kH = 0, kHs = 1, kHTile = 2;
+};
+
+template <int TILE>
+struct Width {
+  static constexpr int kTile = TILE;
+};
+
+// Calls group(width, number, offset of its first column, floats between its parts of 16 columns) for each column group,
+// and done(first panel, panels) once all groups of those panels were called.
+template <int SLOTS, int TILE, class Group, class Done>
+TT_INLINE void each_group(int panels, size_t panel_stride, Group group, Done done) {
+  int number = 0;
+  if constexpr (SLOTS > 1) {
+    for (int panel = 0; panel < panels; ++panel) {
+      for (int slot = 0; slot < SLOTS; slot += TILE) group(Width<TILE>{}, number++, panel * panel_stride + slot * 16, 16);
+      done(panel, 1);
+    }
+  } else {
+    for (int panel = 0; panel < panels; panel += TILE) {
+      if (panel + TILE <= panels) {
+        group(Width<TILE>{}, number++, panel * panel_stride, panel_stride);
+        done(panel, TILE);
+      } else {
+        group(Width<1>{}, number++, panel * panel_stride, panel_stride);
+        done(panel, 1);
+      }
+    }
+  }
+}
+template <int SLOTS, int TILE, class Group>
+TT_INLINE void each_group(int panels, size_t panel_stride, Group group) {
+  each_group<SLOTS, TILE>(panels, panel_stride, group, [](int, int) {});
+}
+
+// Rows of `width` floats to and from panels [panel][stride floats], 16 floats of each.
+TT_INLINE void to_panels(const float *row, int width, float *panels, size_t stride) {
+  for (; width >= 16; width -= 16, row += 16, panels += stride) __builtin_memcpy(panels, row, 64);
+  if (width > 0) {
+    for (int j = 0; j < 16; ++j) panels[j] = j < width ? row[j] : 0.0f;
+  }
+}
+TT_INLINE void from_panels(const float *panels, size_t stride, int width, float *row) {
+  for (; width >= 16; width -= 16, row += 16, panels += stride) __builtin_memcpy(row, panels, 64);
+  for (int j = 0; j < width; ++j) row[j] = panels[j];
+}
+TT_INLINE void add_to_panels(const float *row, int width, float *panels, size_t stride) {
+  for (; width >= 16; width -= 16, row += 16, panels += stride) {
+    for (int j = 0; j < 16; j += TT_LANES) store(panels + j, load(panels + j) + load(row + j));
+  }
+  for (int j = 0; j < width; ++j) panels[j] += row[j];
+}
+TT_INLINE void add(const float *from, int64_t width, float *to) {
+  for (int64_t j = 0; j < width; ++j) to[j] += from[j];
+}
+TT_INLINE void copy_or_zero(const float *from, int64_t width, float *to) {
+  if (from != nullptr) {
+    __builtin_memcpy(to, from, static_cast<size_t>(width) * sizeof(float));
+  } else {
+    __builtin_memset(to, 0, static_cast<size_t>(width) * sizeof(float));
+  }
+}
+TT_INLINE const float *row_of(const float *matrix, int64_t row, int64_t width) {
+  return matrix != nullptr ? matrix + row * width : nullptr;
+}
+
+struct Sizes {
+  explicit Sizes(const tt_problem &problem, const tt_inputs &inputs)
+      : T(problem.steps),
+        F(static_cast<int>(problem.features)),
+        H(static_cast<int>(problem.units)),
+        feature_panels(static_cast<int>(panels(problem.features))),
+        unit_panels(static_cast<int>(panels(problem.units))),
+        reverse(problem.reverse != 0),
+        zero_masked(problem.masked_output == TT_MASKED_ZERO),
+        leading_initial(problem.leading_initial != 0 && problem.masked_output != TT_MASKED_ZERO),
+        x(inputs.x),
+        x_step(inputs.x_step_stride != 0 ? inputs.x_step_stride : problem.features),
+        x_batch(inputs.x_batch_stride != 0 ? inputs.x_batch_stride : problem.steps * problem.features) {}
+
+  int64_t place(int64_t k) const { return reverse ? T - 1 - k : k; }  // of step k in x and dx
+
+  // The chunk's inputs, as panels.
+  void gather(const Shard &shard, const Chunk &chunk, float *to) const {
+    const size_t stride = static_cast<size_t>(chunk.tokens) * 16;
+    const Token *token = shard.token + chunk.first_token;
+    for (int i = 0; i < chunk.tokens; ++i) {
+      to_panels(x + token[i].sequence * x_batch + place(token[i].step) * x_step, F, to + i * 16, stride);
+    }
+  }
+
+  const int64_t T;
+  const int F, H, feature_panels, unit_panels;
+  const bool reverse, zero_masked, leading_initial;
+  const float *const x;
+  const int64_t x_step, x_batch;
+};
+
+// What is kept of a chunk: [panel][token][slots * 16] gates, and [panel][token][16] states before each step.
+struct KeptChunk {
+  KeptChunk(const tt_problem &problem, const Chunk &chunk, float *kept)
+      : gates(kept + kept_per_token(problem) * static_cast<size_t>(chunk.first_token)),
+        h_before(gates + panels(problem.units) * 16 * static_cast<size_t>(layout_of(problem.cell).slots) *
+                             static_cast<size_t>(chunk.tokens)),
+        c_before(h_before + panels(problem.units) * 16 * static_cast<size_t>(chunk.tokens)) {}
+
+  float *const gates, *const h_before, *const c_before;
+};
