@@ -80,6 +80,13 @@ def test_batches_for_several_threads(cell: str, isa: str, threads: int) -> None:
         check(masked(cell, mask, batch=70, steps=40, features=19, units=35, isa=isa, threads=threads))
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_batches_with_more_shards_than_threads(cell: str, threads: int) -> None:
+    """From 1e9 operations on, kLongWork of csrc/schedule.cc."""
+    check(masked(cell, "post", batch=120, steps=100, features=30, units=180, threads=threads))
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_long_sequence_among_short_ones(cell: str) -> None:
     lengths = np.array([3000, 1, 0, 2, 60, 61, 1, 700])

@@ -128,11 +128,33 @@ def test_tickets_have_names_of_their_own(nothing_kept: None) -> None:
     assert native.memory()[0] == 0
 
 
-def test_a_ticket_of_another_problem_is_no_use(nothing_kept: None) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"cell": "gru_reset_before"},
+        {"reverse": True},
+        {"batch": 69},
+        {"steps": 29},
+        {"features": 20},
+        {"units": 34},
+    ],
+)
+def test_a_ticket_of_another_problem_is_no_use(other: dict, nothing_kept: None) -> None:
     """A caller's mistake, but no reason for wrong gradients or a crash."""
-    case, other = large("lstm"), masked("gru", "gaps")
+    case = masked("gru", "no mask", batch=70, steps=30, features=19, units=35)
     expected = named(case.backward(native))
-    assert_same_bits(named(case.backward(native, ticket=other.forward(native, keep=True).ticket)), expected)
+    sizes = {"cell": "gru", "batch": 70, "steps": 30, "features": 19, "units": 35} | other
+    ticket = masked(mask="no mask", **sizes).forward(native, keep=True).ticket
+    assert_same_bits(named(case.backward(native, ticket=ticket)), expected)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_flags_of_outputs_alone_do_not_spoil_a_ticket(cell: str, nothing_kept: None) -> None:
+    """Where steps are masked, what y shows is no matter of the activations."""
+    case = masked(cell, "gaps", batch=20, steps=30, units=35)
+    shown = case.with_problem(zero_masked=True)
+    ticket = case.forward(native, keep=True).ticket
+    assert_same_bits(named(shown.backward(native, ticket=ticket)), named(shown.backward(native)))
 
 
 def test_memory_that_waits_is_given_back() -> None:
@@ -178,7 +200,7 @@ def test_several_threads_may_call_at_once() -> None:
 
 
 FORK = """
-import os, sys
+import os, sys, threading
 sys.path.insert(0, sys.argv[1])
 from recurrences import assert_same_bits, masked
 from throughtime.kernels import native
@@ -186,28 +208,51 @@ from throughtime.kernels import native
 case = masked("lstm", "post", batch=70, steps=30, features=19, units=35, threads=3)
 before = case.results(native)
 kept = case.forward(native, keep=True).ticket
-for _ in range(3):
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            assert_same_bits(case.results(native), before)
-            gradients = case.backward(native, ticket=kept)
-            for name in ("dx", "dkernel"):
-                assert_same_bits({name: getattr(gradients, name)}, {name: before[name]})
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child"
+
+def same(ticket=0):
     assert_same_bits(case.results(native), before)
+    gradients = case.backward(native, ticket=ticket)
+    assert_same_bits({"dx": gradients.dx, "dh0": gradients.dh0}, {"dx": before["dx"], "dh0": before["dh0"]})
+
+def forks(times):
+    for _ in range(times):
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                same(kept)
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child"
+        same()
+
+forks(3)
+stop = threading.Event()
+
+def call():
+    while not stop.is_set():
+        case.results(native)
+
+callers = [threading.Thread(target=call) for _ in range(2)]
+for caller in callers:
+    caller.start()
+forks(20)
+stop.set()
+for caller in callers:
+    caller.join()
+same(kept)
 print("the same")
 """
 
 
 def test_a_forked_process_computes_the_same() -> None:
-    """A child has none of its parent's threads. A process of its own, because pytest's may have threads as well."""
-    result = subprocess.run([sys.executable, "-c", FORK, str(HERE)], capture_output=True, text=True, timeout=120,
-                            check=False)  # fmt: skip
+    """A child has none of its parent's threads, and must not wait for what they held, here while others are calling.
+
+    In a process of its own, because pytest's has threads that are not to be forked.
+    """
+    command = [sys.executable, "-c", FORK, str(HERE)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert result.stdout == "the same\n", result.stderr
 
 
