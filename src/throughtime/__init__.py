@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from .data.tables import read_table as read_table
     from .data.transforms import Preparation as Preparation
     from .errors import ThroughtimeError as ThroughtimeError
+    from .layers.explanation import explain as explain
+    from .layers.recurrent import GRU as GRU
+    from .layers.recurrent import LSTM as LSTM
+    from .layers.recurrent import SimpleRNN as SimpleRNN
+    from .layers.swapping import accelerate as accelerate
+    from .layers.swapping import to_keras as to_keras
     from .ragged import Ragged as Ragged
     from .report.page import write_report as write_report
     from .training.run import Run as Run
@@ -37,6 +43,12 @@ _PLACES = {
     "Preparation": ("data.transforms", False),
     "read_like": ("data.tables", False),
     "Batches": ("data.batching", True),
+    "SimpleRNN": ("layers.recurrent", True),
+    "GRU": ("layers.recurrent", True),
+    "LSTM": ("layers.recurrent", True),
+    "accelerate": ("layers.swapping", True),
+    "to_keras": ("layers.swapping", True),
+    "explain": ("layers.explanation", True),
     "train": ("training.train", True),
     "Run": ("training.run", True),
     "write_report": ("report.page", False),

@@ -1,0 +1,130 @@
+"""``explain``: which way each recurrent layer of a model is computed, and why."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import keras
+
+from ..errors import ArgumentError
+from .paths import why_not_fused
+from .recurrent import OURS
+
+NATIVE, KERAS = "native kernel", "Keras's loop"
+
+
+@dataclass(frozen=True)
+class LayerPath:
+    """One recurrent layer.
+
+    Args:
+        layer: its name, after those of the models and wrappers that hold it: ``"encoder/bidirectional/forward_lstm"``.
+        cell: its class.
+        units: of its state.
+        path: "native kernel", or "Keras's loop".
+        reason: why it is not the native kernel, and how to mend it; empty where it is.
+    """
+
+    layer: str
+    cell: str
+    units: int | None
+    path: str
+    reason: str
+
+
+class Explanation(Sequence[LayerPath]):
+    """The recurrent layers of a model; prints as a table."""
+
+    def __init__(self, rows: list[LayerPath]) -> None:
+        self._rows = rows
+
+    @overload
+    def __getitem__(self, place: int) -> LayerPath: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[LayerPath]: ...
+    def __getitem__(self, place: int | slice) -> LayerPath | list[LayerPath]:
+        return self._rows[place]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def table(self) -> list[tuple[str, str, str, str, str]]:
+        """Header and rows, as text."""
+        return [
+            ("layer", "cell", "units", "path", "why"),
+            *((row.layer, row.cell, str(row.units or ""), row.path, row.reason) for row in self._rows),
+        ]
+
+    def __str__(self) -> str:
+        if not self._rows:
+            return "no SimpleRNN, GRU or LSTM in this model"
+        table = self.table()
+        widths = [max(len(row[column]) for row in table) for column in range(4)]
+        lines = []
+        for row in table:
+            cells = (f"{text:<{width}}" for text, width in zip(row[:4], widths, strict=True))
+            lines.append("  ".join([*cells, row[4]]).rstrip())
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head, *rows = self.table()
+        cells = "".join(f"<th>{html.escape(name)}</th>" for name in head)
+        body = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in rows)
+        return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def explain(model: keras.Layer) -> Explanation:
+    """Which way each recurrent layer of a model is computed, and why.
+
+    Args:
+        model: a keras.Model or layer; of ours or Keras's.
+
+    Returns:
+        A sequence of ``LayerPath``, one for each SimpleRNN, GRU, LSTM and other ``keras.layers.RNN``; prints as a table.
+
+    Raises:
+        ArgumentError: not a Keras model or layer.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((None, 3)), keras.layers.GRU(8, name="first")])
+        >>> print(explain(model))
+        layer  cell  units  path          why
+        first  GRU   8      Keras's loop  it is Keras's own layer; throughtime.accelerate(model) puts it on the native kernel.
+    """
+    if not isinstance(model, keras.Layer):
+        raise ArgumentError(f"explain was given {type(model).__name__}; a keras.Model or keras.Layer is accepted.")
+    return Explanation(list(_rows(model, "", set())))
+
+
+def _rows(layer: keras.Layer, inside: str, seen: set[int]) -> Iterator[LayerPath]:
+    """The rows of a layer, whose name is preceded by ``inside``; a layer that is used twice has one row."""
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    if isinstance(layer, keras.layers.RNN):
+        reason = _reason(layer)
+        units = layer.units if isinstance(layer, tuple(OURS)) else None
+        yield LayerPath(inside + layer.name, type(layer).__name__, units, KERAS if reason else NATIVE, reason or "")
+        return
+    within = f"{inside}{layer.name}/" if len(seen) > 1 else ""  # the model that was asked about needs no name
+    for part in layer._layers:
+        yield from _rows(part, within, seen)
+
+
+def _reason(layer: keras.layers.RNN) -> str | None:
+    if type(layer) in OURS.values():
+        return why_not_fused(layer)
+    if type(layer) in OURS:
+        could = why_not_fused(layer)
+        if could is None:
+            return "it is Keras's own layer; throughtime.accelerate(model) puts it on the native kernel."
+        return f"it is Keras's own layer, and would stay in Keras's loop: {could}"
+    if isinstance(layer, tuple(OURS)):
+        base = next(stock.__name__ for stock in OURS if isinstance(layer, stock))
+        return f"it is a subclass of {base}, which may override what the kernel replaces; it is left alone."
+    return f"its cell is {type(layer.cell).__name__}; the kernel has those of SimpleRNN, GRU and LSTM."

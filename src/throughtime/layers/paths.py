@@ -1,0 +1,96 @@
+"""Which way a recurrent layer is computed: on the native kernel, or on Keras's own loop, and why.
+
+``why_not_fused`` is the one place that decides. The layers call it before each call, ``explain`` and the tests read it.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import keras
+
+FUSED_DTYPES = ("float32", "float16", "bfloat16")
+
+
+def op() -> ModuleType | None:
+    """The module of the current backend's op, ``recurrent`` and ``why_not``; None where the backend has none."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        from ..kernels import jax
+
+        return jax
+    if backend == "torch":
+        from ..kernels import torch
+
+        return torch
+    if backend == "tensorflow":
+        from ..kernels import tensorflow
+
+        return tensorflow
+    return None
+
+
+def cell_name(layer: keras.layers.RNN) -> str | None:
+    """What kernels call the recurrence of a layer, as in ``"gru_reset_before"``; None where they have no such one."""
+    if isinstance(layer, keras.layers.LSTM):
+        return "lstm"
+    if isinstance(layer, keras.layers.GRU):
+        return "gru" if layer.cell.reset_after else "gru_reset_before"
+    if isinstance(layer, keras.layers.SimpleRNN):
+        return {keras.activations.tanh: "rnn_tanh", keras.activations.relu: "rnn_relu"}.get(layer.activation)
+    return None
+
+
+def why_not_fused(layer: keras.layers.RNN, *tensors: Any, mask: Any = None) -> str | None:
+    """Why a layer's next call does not run on the native kernel, and how to mend it; None where it does.
+
+    Args:
+        layer: a SimpleRNN, GRU or LSTM, built or not, of ours or Keras's (as if it were ours).
+        tensors: what the call is given; without them the layer's weights say where the call would run.
+        mask: the call's mask.
+
+    Example:
+        >>> why_not_fused(keras.layers.GRU(4, recurrent_dropout=0.5))
+        'recurrent_dropout=0.5 drops a share of the state at each step, which the kernel does not; dropout= is as fast as none.'
+    """
+    reason = _why_not_by_settings(layer)
+    if reason is not None:
+        return reason
+    if mask is not None and len(mask.shape) != 2:
+        return f"the mask has shape {tuple(mask.shape)}; one of shape (batch, steps) is accepted."
+    module = op()
+    if module is None:
+        return f"the kernel serves JAX, PyTorch and TensorFlow, and KERAS_BACKEND is {keras.backend.backend()}."
+    if not tensors and layer.built:
+        tensors = (layer.cell.recurrent_kernel.value,)
+    return module.why_not(*tensors)
+
+
+def _why_not_by_settings(layer: keras.layers.RNN) -> str | None:
+    cell = layer.cell
+    if layer.recurrent_dropout:
+        return (
+            f"recurrent_dropout={layer.recurrent_dropout} drops a share of the state at each step, which the kernel does "
+            "not; dropout= is as fast as none."
+        )
+    if layer.unroll:
+        return "unroll=True asks for Keras's unrolled loop; leave it out, the kernel is faster."
+    if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
+        if layer.activation is not keras.activations.tanh:
+            return f"activation={_said(layer.activation)}; the kernel has 'tanh', the default."
+        if layer.recurrent_activation is not keras.activations.sigmoid:
+            return f"recurrent_activation={_said(layer.recurrent_activation)}; the kernel has 'sigmoid', the default."
+        if layer.use_cudnn is True:
+            return "use_cudnn=True asks for cuDNN; leave it out to run on the CPU's kernel."
+        if cell.implementation == 1 and cell.dropout:
+            return "implementation=1 draws a dropout mask for each gate; implementation=2, the default, draws one."
+    if cell_name(layer) is None:
+        return f"activation={_said(layer.activation)}; the kernel has 'tanh', the default, and 'relu'."
+    if layer.compute_dtype not in FUSED_DTYPES:
+        return f"it computes in {layer.compute_dtype}; the kernel computes in float32."
+    return None
+
+
+def _said(activation: Any) -> str:
+    return repr(keras.activations.serialize(activation))

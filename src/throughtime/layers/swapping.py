@@ -1,0 +1,92 @@
+"""``accelerate`` and ``to_keras``: a model's recurrent layers become ours, or Keras's again, in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import keras
+
+from ..errors import ArgumentError
+from .explanation import explain as explain
+from .recurrent import OURS
+
+
+def accelerate(model: keras.Layer) -> keras.Layer:
+    """Puts the recurrent layers of a model on the native kernel, in place.
+
+    Weights, optimizer, compiled losses and the names in saved files stay as they are. SimpleRNN, GRU and LSTM are found
+    in nested models, Bidirectional, TimeDistributed and subclassed models; a subclass of them is left alone, since it
+    may override what we replace. What a layer cannot do on the kernel goes on in Keras's loop: see ``explain``.
+
+    Args:
+        model: a keras.Model, compiled or not, trained or not; or a layer.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ArgumentError: not a Keras model or layer.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(8), keras.layers.Dense(1)])
+        >>> accelerate(model) is model, explain(model)[0].path
+        (True, 'native kernel')
+    """
+    _swap(model, OURS, "accelerate")
+    for layer in _layers(model):
+        if isinstance(layer, keras.layers.Bidirectional | keras.layers.TimeDistributed):
+            layer.supports_masking = True  # Keras 3.16 has it False, and loses the mask
+    return model
+
+
+def to_keras(model: keras.Layer) -> keras.Layer:
+    """Gives a model Keras's own recurrent layers back, in place: for export, second derivatives, or comparison.
+
+    Args:
+        model: a keras.Model, compiled or not, trained or not; or a layer.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ArgumentError: not a Keras model or layer.
+
+    Example:
+        >>> model = accelerate(keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(8)]))
+        >>> type(to_keras(model).layers[0]) is keras.layers.LSTM
+        True
+    """
+    _swap(model, {ours: stock for stock, ours in OURS.items()}, "to_keras")
+    return model
+
+
+def _swap(model: keras.Layer, classes: dict[type, type], called: str) -> None:
+    if not isinstance(model, keras.Layer):
+        raise ArgumentError(
+            f"{called} was given {type(model).__name__}; a keras.Model or keras.Layer is accepted. For a file: "
+            f"{called}(keras.models.load_model(path))."
+        )
+    for layer in _layers(model):
+        other = classes.get(type(layer))
+        if other is None:
+            continue
+        layer.__class__ = other
+        if other in OURS.values():
+            layer.adopt()
+        elif keras.backend.backend() == "tensorflow":
+            layer.supports_jit = True
+    for part in _layers(model):
+        if isinstance(part, keras.Model):
+            _forget_compiled(part)
+
+
+def _layers(model: keras.Layer) -> Iterator[keras.Layer]:
+    """A model and all layers in it, wrapped ones too, each once."""
+    yield from dict.fromkeys(model._flatten_layers())
+
+
+def _forget_compiled(model: keras.Model) -> None:
+    """The functions that were compiled hold the layers as they were."""
+    model.train_function = model.test_function = model.predict_function = None
+    if keras.backend.backend() == "tensorflow" and model.compiled and model.jit_compile:
+        model.jit_compile = all(layer.supports_jit for layer in _layers(model))
