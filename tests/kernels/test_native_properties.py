@@ -56,6 +56,19 @@ def test_nan_in_a_valid_step_shows(cell: str, isa: str) -> None:
         assert np.isnan(found["dkernel"]).any() and np.isnan(found["drecurrent_kernel"]).any()
 
 
+@pytest.mark.parametrize("isa", native.supported())
+def test_what_memory_held_before_changes_nothing(cell: str, isa: str) -> None:
+    """Memory is used again without being cleared; units beyond H, up to the next multiple of 16, lie in it as well."""
+    for mask in ("gaps", "post"):
+        case = masked(cell, mask, batch=50, steps=9, features=7, units=21, isa=isa)
+        native.trim()
+        clean = case.results(native)
+        nan = {name: None if array is None or name == "mask" else np.full_like(array, np.nan)
+               for name, array in case.inputs.items()}  # fmt: skip
+        assert np.isnan(case.with_inputs(**nan).results(native)["dkernel"]).all()
+        assert_same_bits(case.results(native), clean)
+
+
 def test_an_infinite_gradient_shows(cell: str) -> None:
     case = masked(cell, "no mask", batch=3, steps=5, units=18)
     dy = case.cotangents["dy"].copy()
