@@ -17,6 +17,7 @@ Keras on TensorFlow gives masked steps before the first valid one zero as their 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -237,7 +238,7 @@ def _refuse(*cotangents: Any) -> Any:
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:
     """A new array that TensorFlow takes over without a copy."""
-    size = 4 * int(np.prod(shape))
+    size = 4 * prod(shape)
     room = np.empty(size + ALIGNMENT, np.uint8)
     start = -room.ctypes.data % ALIGNMENT
     return room[start : start + size].view(np.float32).reshape(shape)
