@@ -13,6 +13,7 @@ from ..errors import ArgumentError
 from .paths import why_not_fused
 from .recurrent import OURS
 
+_WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
 NATIVE, KERAS = "native kernel", "Keras's loop"
 
 
@@ -85,7 +86,7 @@ def explain(model: keras.Layer) -> Explanation:
         model: a keras.Model or layer; of ours or Keras's.
 
     Returns:
-        A sequence of ``LayerPath``, one for each SimpleRNN, GRU, LSTM and other ``keras.layers.RNN``; prints as a table.
+        A sequence of ``LayerPath``, one for each SimpleRNN, GRU, LSTM and other RNN layer; prints as a table.
 
     Raises:
         ArgumentError: not a Keras model or layer.
@@ -94,7 +95,7 @@ def explain(model: keras.Layer) -> Explanation:
         >>> model = keras.Sequential([keras.Input((None, 3)), keras.layers.GRU(8, name="first")])
         >>> print(explain(model))
         layer  cell  units  path          why
-        first  GRU   8      Keras's loop  it is Keras's own layer; throughtime.accelerate(model) puts it on the native kernel.
+        first  GRU   8      Keras's loop  it is Keras's own layer; tt.accelerate(model) puts it on the native kernel.
     """
     if not isinstance(model, keras.Layer):
         raise ArgumentError(f"explain was given {type(model).__name__}; a keras.Model or keras.Layer is accepted.")
@@ -108,7 +109,7 @@ def _rows(layer: keras.Layer, inside: str, seen: set[int]) -> Iterator[LayerPath
     seen.add(id(layer))
     if isinstance(layer, keras.layers.RNN):
         reason = _reason(layer)
-        units = layer.units if isinstance(layer, tuple(OURS)) else None
+        units = layer.units if isinstance(layer, _WITH_UNITS) else None
         yield LayerPath(inside + layer.name, type(layer).__name__, units, KERAS if reason else NATIVE, reason or "")
         return
     within = f"{inside}{layer.name}/" if len(seen) > 1 else ""  # the model that was asked about needs no name
@@ -122,9 +123,9 @@ def _reason(layer: keras.layers.RNN) -> str | None:
     if type(layer) in OURS:
         could = why_not_fused(layer)
         if could is None:
-            return "it is Keras's own layer; throughtime.accelerate(model) puts it on the native kernel."
+            return "it is Keras's own layer; tt.accelerate(model) puts it on the native kernel."
         return f"it is Keras's own layer, and would stay in Keras's loop: {could}"
-    if isinstance(layer, tuple(OURS)):
+    if isinstance(layer, _WITH_UNITS):
         base = next(stock.__name__ for stock in OURS if isinstance(layer, stock))
         return f"it is a subclass of {base}, which may override what the kernel replaces; it is left alone."
     return f"its cell is {type(layer.cell).__name__}; the kernel has those of SimpleRNN, GRU and LSTM."

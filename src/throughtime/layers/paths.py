@@ -13,8 +13,8 @@ import keras
 FUSED_DTYPES = ("float32", "float16", "bfloat16")
 
 
-def op() -> ModuleType | None:
-    """The module of the current backend's op, ``recurrent`` and ``why_not``; None where the backend has none."""
+def _op() -> ModuleType | None:
+    """The module of the current backend's op; None where the backend has none."""
     backend = keras.backend.backend()
     if backend == "jax":
         from ..kernels import jax
@@ -29,6 +29,13 @@ def op() -> ModuleType | None:
 
         return tensorflow
     return None
+
+
+def recurrent(*tensors: Any, **setting: Any) -> tuple[Any, Any, Any, Any]:
+    """``recurrent`` of the current backend's op, where ``why_not_fused`` is None."""
+    op = _op()
+    assert op is not None
+    return op.recurrent(*tensors, **setting)
 
 
 def cell_name(layer: keras.layers.RNN) -> str | None:
@@ -52,28 +59,25 @@ def why_not_fused(layer: keras.layers.RNN, *tensors: Any, mask: Any = None) -> s
 
     Example:
         >>> why_not_fused(keras.layers.GRU(4, recurrent_dropout=0.5))
-        'recurrent_dropout=0.5 drops a share of the state at each step, which the kernel does not; dropout= is as fast as none.'
+        'recurrent_dropout=0.5 is not in the kernel; dropout= is, and is as fast as none.'
     """
     reason = _why_not_by_settings(layer)
     if reason is not None:
         return reason
     if mask is not None and len(mask.shape) != 2:
         return f"the mask has shape {tuple(mask.shape)}; one of shape (batch, steps) is accepted."
-    module = op()
-    if module is None:
+    op = _op()
+    if op is None:
         return f"the kernel serves JAX, PyTorch and TensorFlow, and KERAS_BACKEND is {keras.backend.backend()}."
     if not tensors and layer.built:
         tensors = (layer.cell.recurrent_kernel.value,)
-    return module.why_not(*tensors)
+    return op.why_not(*tensors)
 
 
 def _why_not_by_settings(layer: keras.layers.RNN) -> str | None:
     cell = layer.cell
     if layer.recurrent_dropout:
-        return (
-            f"recurrent_dropout={layer.recurrent_dropout} drops a share of the state at each step, which the kernel does "
-            "not; dropout= is as fast as none."
-        )
+        return f"recurrent_dropout={layer.recurrent_dropout} is not in the kernel; dropout= is, and is as fast as none."
     if layer.unroll:
         return "unroll=True asks for Keras's unrolled loop; leave it out, the kernel is faster."
     if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):

@@ -1,25 +1,30 @@
 """SimpleRNN, GRU and LSTM: Keras's own layers, with the loop over time steps on the native kernel.
 
-Everything but the loop is Keras's: arguments, weights, dropout, Bidirectional, saved files. Where ``why_not_fused`` gives
-a reason, the loop is Keras's too. Two things are mended on the way:
+Everything but the loop is Keras's: arguments, weights, dropout, Bidirectional, saved files. Where ``why_not_fused``
+gives a reason, the loop is Keras's too. Two things are mended on the way:
 
 - The layers carry the mask on whatever Keras does: 3.16 no longer passes it on.
 - ``stateful=True`` carries the state in ``fit``, ``evaluate`` and ``predict`` on every backend. Calls with
-  ``training=True`` have a state of their own, so evaluating or predicting leaves the state of training alone; both start
-  at zero, and ``reset_state`` takes both back there. (In stock Keras there is one state: on JAX nothing carries it, on
-  the others ``evaluate`` overwrites that of ``fit``.)
+  ``training=True`` have a state of their own, so evaluating or predicting leaves the state of training alone; both
+  start at zero, and ``reset_state`` takes both back there. (In stock Keras there is one state: on JAX nothing carries
+  it, on the others ``evaluate`` overwrites that of ``fit``.)
 
 A saved file names the classes of Keras, so plain Keras loads it. Where these layers are imported, it loads as them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
-from .paths import cell_name, op, why_not_fused
+from .paths import cell_name, recurrent, why_not_fused
+
+if TYPE_CHECKING:
+    from keras.layers import RNN as _Layer
+else:
+    _Layer = object
 
 
 class _States:
@@ -33,7 +38,7 @@ class _States:
         return [*self.training, *self.inference]
 
 
-class _Fused:
+class _Fused(_Layer):
     """What the three layers override in Keras's."""
 
     _carried: _States | None = None
@@ -49,8 +54,7 @@ class _Fused:
             self.supports_jit = False  # XLA on TensorFlow cannot call out to the kernel
         if self.stateful and self.states is not None and self._carried is None:
             before = [variable.value for variable in self.states]
-            self._create_state_variables(before[0].shape[0])
-            for variable, value in zip(self._carried.training, before, strict=True):
+            for variable, value in zip(self._make_states(before[0].shape[0]).training, before, strict=True):
                 variable.assign(value)
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
@@ -68,7 +72,7 @@ class _Fused:
             sequences = sequences * ops.expand_dims(cell.get_dropout_mask(sequences[:, 0, :]), 1)
         x, h0, *c0 = (ops.cast(tensor, "float32") for tensor in (sequences, *states))
         weights = (cell.kernel, cell.recurrent_kernel, cell.bias)
-        last, y, hn, cn = op().recurrent(
+        last, y, hn, cn = recurrent(
             x,
             None if mask is None else ops.cast(mask, "bool"),
             h0,
@@ -82,13 +86,17 @@ class _Fused:
         )
         return last, ops.expand_dims(last, 1) if y is None else y, [hn] if cn is None else [hn, cn]
 
-    # The carried state --------------------------------------------------------------------------------------------------
+    # The carried state ------------------------------------------------------------------------------------------------
 
     def _create_state_variables(self, batch_size: int) -> None:
+        self._make_states(batch_size)
+
+    def _make_states(self, batch_size: int) -> _States:
         super()._create_state_variables(batch_size)
         training = list(self.states)
         super()._create_state_variables(batch_size)
         self._carried = _States(training, list(self.states))
+        return self._carried
 
     def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
         if self._carried is not None:
@@ -102,7 +110,7 @@ class _Fused:
 
     @property
     def variables(self) -> list[Any]:
-        """All that a call may change or depends on; with the carried state, so that JAX carries it. Not in `weights`."""
+        """All that a call depends on or changes: with the carried state, so that JAX carries it; it is no weight."""
         return [*super().variables, *(self._carried.variables if self._carried is not None else ())]
 
 
