@@ -1,4 +1,4 @@
-"""The command line: ``throughtime train``, ``predict``, ``demo``. Thin: it reads arguments, calls, prints.
+"""The command line: ``throughtime train``, ``predict``, ``explain``, ``demo``. Thin: it reads arguments, calls, prints.
 
 Results go to the standard output, progress and errors to the standard error. Exit codes: 0 done, 2 something that the
 user can mend (one line says what), 130 interrupted.
@@ -245,6 +245,18 @@ def demo(
     table = write_parquet((data, test), directory / "vowels.parquet")
     roles = "--target speaker --sequence utterance --time frame"
     typer.echo(f"data    {table}\n\nThe same from a table: throughtime train {table} {roles}")
+
+
+@app.command()
+def explain(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A saved model, .keras; or a run directory.")],
+) -> None:
+    """Say for each recurrent layer of a saved model whether it runs on the native kernel, and if not, why."""
+    choose_backend()
+    from .layers.explanation import explain as explanation_of
+    from .layers.swapping import accelerate, load_model
+
+    typer.echo(str(explanation_of(accelerate(load_model(file)))))
 
 
 def _finish(

@@ -232,6 +232,32 @@ def test_weights_have_the_places_and_names_that_keras_gives_them() -> None:
     assert pair[0].layers[0].get_config() == pair[1].layers[0].get_config()
 
 
+def test_the_command_explains_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    from throughtime import cli
+
+    model = keras.Sequential(
+        [
+            keras.Input((None, 2)),
+            keras.layers.GRU(3, return_sequences=True, name="fast"),
+            keras.layers.LSTM(3, unroll=False, activation="relu", name="slow"),
+        ]
+    )
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "other.keras").write_text("not a model")
+    said = {}
+    for name in ("model.keras", ".", "other.keras", "none.keras"):
+        monkeypatch.setattr(sys, "argv", ["throughtime", "explain", str(tmp_path / name)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        said[name] = (stopped.value.code or 0, *capsys.readouterr())
+    assert said["model.keras"][0] == 0 and said["model.keras"] == said["."]
+    _, fast, slow = said["model.keras"][1].splitlines()
+    assert fast.split()[:2] == ["fast", "GRU"] and "native kernel" in fast
+    assert "Keras's loop" in slow and "activation='relu'" in slow
+    for name, words in (("other.keras", "cannot be read as a Keras model"), ("none.keras", "there is no file")):
+        assert said[name][0] == 2 and words in said[name][2] and said[name][2].count("\n") == 1
+
+
 # The seam with Keras ------------------------------------------------------------------------------------------------
 
 

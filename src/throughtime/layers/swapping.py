@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 
@@ -58,6 +60,24 @@ def to_keras(model: keras.Layer) -> keras.Layer:
     """
     _swap(model, {ours: stock for stock, ours in OURS.items()}, "to_keras")
     return model
+
+
+def load_model(path: str | os.PathLike[str]) -> keras.Model:
+    """A saved model, or that of a run directory; whatever is wrong with the file is said in one line.
+
+    Raises:
+        ArgumentError: there is no such file, or Keras cannot read it.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "model.keras"
+    if not file.is_file():
+        raise ArgumentError(f"there is no file {file}; a model that model.save(...) wrote is accepted.")
+    try:
+        return keras.saving.load_model(file, compile=False)
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:  # what Keras's readers make of other files
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ArgumentError(f"{file} cannot be read as a Keras model ({first}).") from error
 
 
 def _swap(model: keras.Layer, classes: dict[type, type], called: str) -> None:

@@ -1,4 +1,4 @@
-"""The network for a task, where the user brings none: stock Keras layers only, so that the saved file loads anywhere.
+"""The network for a task, where the user brings none. Its file names Keras's layers alone, so it loads anywhere.
 
 classify, regress   embeddings and numbers -> bidirectional cell -> mean and maximum over the valid steps -> dense
 tag                 the same cell -> dense at each step
@@ -22,9 +22,10 @@ from keras import layers, ops
 from ..data.examples import Examples
 from ..data.transforms import Preparation
 from ..errors import ArgumentError, listed
+from ..layers.recurrent import GRU, LSTM, SimpleRNN
 
 Cell = Literal["lstm", "gru", "rnn"]
-CELLS = {"lstm": layers.LSTM, "gru": layers.GRU, "rnn": layers.SimpleRNN}
+CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
 
 
 def build_network(

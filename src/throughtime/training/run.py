@@ -14,6 +14,7 @@ from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..errors import RunError
 from ..files import make_directory, read_arrays, write_arrays, write_json
+from ..layers.recurrent import OURS
 from .baselines import Baselines
 from .describe import describe_data
 from .predictions import Predictions, answer
@@ -168,7 +169,9 @@ class Run:
         if not (path / "model.keras").is_file():
             raise RunError(f"{path} holds a damaged run: model.keras is missing; train it anew.")
         try:
-            model = keras.saving.load_model(path / "model.keras", custom_objects=custom_objects, compile=False)
+            # A file says of a layer of ours that "LSTM" is registered, which it is once ours are imported.
+            known = {cell.__name__: cell for cell in OURS.values()} | (custom_objects or {})
+            model = keras.saving.load_model(path / "model.keras", custom_objects=known, compile=False)
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             first = str(error).strip().splitlines()[0]
             raise RunError(
