@@ -141,6 +141,7 @@ def test_stock_keras_gives_the_same(cell: str, flags: str, mask: str) -> None:
         "part of wider features": lambda x: torch.cat([x, x], dim=2)[:, :, : x.shape[2]],
         "every other step": lambda x: torch.repeat_interleave(x, 2, dim=1)[:, ::2],
         "negated in name": lambda x: torch._neg_view(-x),
+        "negated in name, time first": lambda x: torch._neg_view(-x.transpose(0, 1).contiguous().transpose(0, 1)),
     }.values(),
 )
 def test_any_memory_layout(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
