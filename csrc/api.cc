@@ -58,6 +58,7 @@ bool valid(const tt_problem *problem, const tt_inputs *inputs) {
   if (p.batch > kMost || p.steps > kMost || p.features > kMost / 64 || p.units > kMost / 64) return false;
   if (p.steps > 0 && p.batch > kMost / p.steps) return false;
   if (p.masked_output != TT_MASKED_REPEATS && p.masked_output != TT_MASKED_ZERO) return false;
+  if ((p.reverse & ~1) != 0 || (p.leading_initial & ~1) != 0) return false;
   if (inputs->kernel == nullptr || inputs->recurrent_kernel == nullptr) return false;
   return inputs->x != nullptr || p.batch == 0 || p.steps == 0;
 }

@@ -19,8 +19,6 @@ void forward_shard(const ForwardWork &work) {
   const size_t state = static_cast<size_t>(shard.rows) * 16;  // floats of a panel of states
   float *h = work.scratch, *h_next = h + P * state, *c = h_next + P * state, *x = c + P * state;
   float *scratch_gates = x + static_cast<size_t>(size.feature_panels) * 16 * shard.most_tokens;
-  // Columns beyond H are computed with weights of zero, and must not start as NaN.
-  __builtin_memset(h, 0, 3 * P * state * sizeof(float));
   const Event *begin = shard.begins, *end = shard.ends, *const last_end = end + shard.events;
   const Event *const last_begin = begin + shard.events;
 
@@ -50,7 +48,7 @@ void forward_shard(const ForwardWork &work) {
       for (; begin != last_begin && begin->step == step; ++begin) {
         const int64_t b = begin->sequence;
         const float *h0 = row_of(work.inputs->h0, b, H), *c0 = row_of(work.inputs->c0, b, H);
-        for (int panel = 0; panel < P; ++panel) {
+        for (int panel = 0; panel < P; ++panel) {  // whole panels: columns beyond H are computed too, and must be finite
           float *to = h + panel * state + begin->row * 16, *to_c = c + panel * state + begin->row * 16;
           for (int j = 0; j < 16; ++j) {
             const bool real = panel * 16 + j < H;
