@@ -1,10 +1,12 @@
-# Everything here runs on a fresh machine with Python 3.11 or newer; what it needs goes into .venv.
+# Everything here runs on a fresh machine with Python 3.11 or newer and a C++ compiler; what else it needs goes into .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# What the native library is built from. Folders are among it, because their time is new where a file was removed.
+KERNELS := CMakeLists.txt $(shell find csrc -name tests -prune -o -print)
 
-.PHONY: demo test lint types check docs browser native clean
+.PHONY: demo test lint types check docs browser native sanitize wheel clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/demo.installed  ## train on real sequences and write runs/demo/report.html
@@ -32,21 +34,42 @@ browser: $(VENV)/test.installed
 	  || echo "no browser could be installed: the report's browser tests will say so"
 
 # For work on csrc: builds what was edited, with all warnings. THROUGHTIME_LIBRARY=build/dev/libthroughtime.so takes it.
-native:
-	cmake -S . -B build/dev -DTHROUGHTIME_WERROR=ON -DTHROUGHTIME_TESTS=ON
-	cmake --build build/dev --parallel
+native: | $(BIN)/cmake
+	$(BIN)/cmake -S . -B build/dev -DTHROUGHTIME_WERROR=ON -DTHROUGHTIME_TESTS=ON
+	$(BIN)/cmake --build build/dev --parallel
+
+# The tests of the C ABI under the compiler's sanitizers: of memory and undefined behaviour, then of threads.
+sanitize: | $(BIN)/cmake
+	set -e; for kind in address,undefined thread; do \
+	  folder=build/sanitize-$${kind%,*}; \
+	  $(BIN)/cmake -S . -B $$folder -DTHROUGHTIME_SANITIZE=$$kind -DTHROUGHTIME_WERROR=ON -DTHROUGHTIME_TESTS=ON \
+	    -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG="-g -O1"; \
+	  $(BIN)/cmake --build $$folder --parallel; \
+	  $$folder/throughtime_tests; \
+	done
+
+# A wheel for every Linux whose glibc is not older than this machine's, with the C++ runtime inside, in dist/.
+wheel: $(VENV)/test.installed
+	rm -rf build/wheel dist
+	THROUGHTIME_REQUIRE_KERNELS=1 $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --config-settings cmake.define.THROUGHTIME_STATIC_RUNTIME=ON --wheel-dir build/wheel .
+	PATH="$(BIN):$$PATH" $(BIN)/auditwheel repair --wheel-dir dist build/wheel/*.whl
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
 
-$(VENV)/demo.installed: pyproject.toml | $(VENV)/bin/python
+$(VENV)/demo.installed: pyproject.toml $(KERNELS) | $(VENV)/bin/python
 	$(PIP) --editable '.[demo]' --constraint constraints.txt
 	touch $@
 
-$(VENV)/test.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) --editable '.[test]' --constraint constraints.txt
+# The tests need the native library, so that here a compiler's error is one; the demo runs without it as well.
+$(VENV)/test.installed: pyproject.toml constraints.txt $(KERNELS) | $(VENV)/bin/python
+	THROUGHTIME_REQUIRE_KERNELS=1 $(PIP) --editable '.[test]' --constraint constraints.txt
 	touch $@ $(VENV)/demo.installed
+
+$(BIN)/cmake:
+	$(MAKE) $(VENV)/test.installed
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis

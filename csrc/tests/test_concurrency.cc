@@ -62,6 +62,8 @@ TEST(a_child_computes_after_a_fork) {
   }
 }
 
+// GCC 12's thread sanitizer stops a child that starts a thread where the parent had another one at the same address.
+#ifndef __SANITIZE_THREAD__
 TEST(a_child_computes_after_a_fork_while_other_threads_compute) {
   const Recurrence recurrence = large(TT_LSTM), other = large(TT_RNN_TANH, 1);
   const Found expected = results(recurrence), expected_other = results(other);
@@ -73,5 +75,6 @@ TEST(a_child_computes_after_a_fork_while_other_threads_compute) {
   stop = true;
   busy.join();
 }
+#endif
 
 }  // namespace
