@@ -85,7 +85,7 @@ def against_best(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], part
         for one in same for each in parts for name, figures in one[each].items() if name != "ours"
     }  # fmt: skip
     best = min(peers, key=lambda name: peers[name]["ms"])
-    ours, low = row["steps"]["ours"], min(figures["best_ms"] for figures in peers.values())
+    ours, low = row[part]["ours"], min(figures["best_ms"] for figures in peers.values())
     return peers[best]["ms"] / ours["ms"], low / ours["best_ms"], f"{at(row)}: {best}"
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
 import keras
 import numpy as np
+from rich.table import Table
 
 from .backend import backend_version
 from .errors import ThroughtimeError, one_of
@@ -25,7 +26,6 @@ from .layers.paths import why_not_fused
 from .layers.recurrent import GRU, LSTM, SimpleRNN
 
 GRID = ((64, 16, 32), (128, 64, 64), (256, 128, 64), (512, 256, 64))  # (H, F, B)
-SIZES = GRID[:2]  # of `throughtime bench`: the larger ones take stock Keras minutes
 CELLS = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh"}  # by the names of `throughtime train --cell`
 STOCK = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "rnn": keras.layers.SimpleRNN}
 OURS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
@@ -94,11 +94,6 @@ class Case:
         return sum(self.lengths)
 
     @property
-    def waste(self) -> float:
-        """Steps of the container for each valid one."""
-        return self.batch * self.steps / self.tokens
-
-    @property
     def columns(self) -> int:
         return native.gates(CELLS[self.cell]) * self.units
 
@@ -128,6 +123,22 @@ class Case:
 
     def named(self) -> dict[str, Any]:
         return {"cell": self.cell, "H": self.units, "F": self.features, "B": self.batch, "tokens": self.tokens}
+
+
+def sizes_of(units: Collection[str]) -> list[tuple[int, int, int]]:
+    """The sizes of ``GRID`` with so many units.
+
+    Raises:
+        ArgumentError: units that are not of the grid.
+
+    Example:
+        >>> sizes_of(["128", "64"])
+        [(128, 64, 64), (64, 16, 32)]
+    """
+    by_units = {str(size[0]): size for size in GRID}
+    for one in units:
+        one_of("units", one, by_units)
+    return [by_units[one] for one in units]
 
 
 # The clock ----------------------------------------------------------------------------------------------------------
@@ -288,13 +299,13 @@ def compiled(model: keras.Model) -> keras.Model:
     return model
 
 
-def compare(case: Case, *, repeat: int, peak: Callable[[], float] | None = None) -> dict[str, Any]:
+def compare(case: Case, *, repeat: int, peak: Callable[[], float] | None = None, most: float = 30.0) -> dict[str, Any]:
     """Our layer beside stock Keras's on the current backend: equal first, then timed in turn.
 
     Args:
         case: the layer and the batch.
         repeat: rounds, of which median and best are given.
-        peak: as in ``interleaved``.
+        peak, most: as in ``interleaved``.
 
     Returns:
         The case, ``differs``, and for ``train`` (``train_on_batch`` with Adam) and ``predict`` (``predict_on_batch``)
@@ -320,7 +331,7 @@ def compare(case: Case, *, repeat: int, peak: Callable[[], float] | None = None)
     }
     for name, (passes, call) in asked.items():
         calls = {"stock": partial(call, stock), "ours": partial(call, ours)}
-        timings = interleaved(calls, repeat=repeat, peak=peak)
+        timings = interleaved(calls, repeat=repeat, peak=peak, most=most)
         figures = {which: one.figures(case.flops(passes)) for which, one in timings.items()}
         row[name] = figures | ratios(figures["stock"], figures["ours"])
     return row
@@ -337,9 +348,8 @@ def ratios(theirs: Mapping[str, float], ours: Mapping[str, float]) -> dict[str, 
 
 
 def bench(
-    cells: Sequence[str] = tuple(CELLS), sizes: Sequence[tuple[int, int, int]] = SIZES, *, repeat: int = 5,
-    done: Callable[[], object] = lambda: None,
-) -> dict[str, Any]:  # fmt: skip
+    cells: Sequence[str], sizes: Sequence[tuple[int, int, int]], *, repeat: int, done: Callable[[], object]
+) -> dict[str, Any]:
     """Our layers beside stock Keras's on the current backend.
 
     Args:
@@ -356,9 +366,32 @@ def bench(
         BackendError: there is no native library.
         ThroughtimeError: results that differ.
     """
-    cases = [Case.of_size(cell, size) for cell in cells for size in sizes]
     result: dict[str, Any] = {"machine": machine(), "rows": []}
-    for case in cases:
-        result["rows"].append(compare(case, repeat=repeat, peak=peak_of()))
+    for case in [Case.of_size(cell, size) for cell in cells for size in sizes]:
+        # Two measurements of at most so many seconds a case: the command answers in a minute.
+        result["rows"].append(compare(case, repeat=repeat, peak=peak_of(), most=2.0))
         done()
     return result
+
+
+def table(result: Mapping[str, Any]) -> Table:
+    """What ``bench`` found, medians, for a terminal."""
+    about = result["machine"]
+    shown = Table(
+        title=f"our layers beside stock Keras {about['keras']} on {about['backend']}",
+        caption=f"{about['isa']}, {about['threads']} threads, FMA peak {about['peak_gflops']:.0f} GFLOP/s, "
+        f"load {about['load']}; medians; share: of the peak, by operations of valid steps",
+    )
+    for name in ("layer", "H", "F", "B", "steps"):
+        shown.add_column(name, justify="left" if name == "layer" else "right")
+    for name in ("train", "predict"):
+        for column in (f"{name}, stock", "ours", "share", "faster"):
+            shown.add_column(column, justify="right", no_wrap=True)
+    for row in result["rows"]:
+        figures = []
+        for name in ("train", "predict"):
+            stock, ours = row[name]["stock"], row[name]["ours"]
+            figures += [f"{stock['ms']:.1f} ms", f"{ours['ms']:.1f} ms", f"{ours['share']:.0%}",
+                        f"{row[name]['ratio']:.1f} x"]  # fmt: skip
+        shown.add_row(row["cell"], *(str(row[name]) for name in ("H", "F", "B", "tokens")), *figures)
+    return shown

@@ -1,4 +1,6 @@
-"""The command line: ``throughtime train``, ``predict``, ``explain``, ``demo``. Thin: it reads arguments, calls, prints.
+"""The command line: ``throughtime train``, ``predict``, ``explain``, ``bench``, ``demo``.
+
+Thin: it reads arguments, calls, prints.
 
 Results go to the standard output, progress and errors to the standard error. Exit codes: 0 done, 2 something that the
 user can mend (one line says what), 130 interrupted.
@@ -257,6 +259,32 @@ def explain(
     from .layers.swapping import accelerate, load_model
 
     typer.echo(str(explanation_of(accelerate(load_model(file)))))
+
+
+@app.command()
+def bench(
+    cells: Annotated[str, typer.Option(help="Of lstm, gru and rnn, with commas.")] = "lstm,gru,rnn",
+    units: Annotated[str, typer.Option(help="Of 64, 128, 256 and 512, with commas.")] = "64,128",
+    repeat: Annotated[int, typer.Option(help="Rounds of each measurement.", min=3)] = 5,
+    json: Annotated[str | None, typer.Option(help="File to write all figures to.")] = None,
+) -> None:
+    """Time the layers beside stock Keras's on this machine: equal first, then training and prediction in turn."""
+    choose_backend()
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from .bench import bench as measure
+    from .bench import sizes_of, table
+    from .files import write_json
+
+    sizes, names = sizes_of(_columns(units) or ()), _columns(cells) or []
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("comparing with stock Keras", total=len(names) * len(sizes))
+        result = measure(names, sizes, repeat=repeat, done=lambda: progress.advance(task))
+    Console().print(table(result))
+    if json is not None:
+        write_json(Path(json), result)
+        typer.echo(f"wrote {json}", err=True)
 
 
 def _finish(

@@ -1,0 +1,229 @@
+"""What is measured is right: cases, aggregation, equality before time, the closing table. No time is judged."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from throughtime import bench, cli
+from throughtime.errors import ArgumentError, ThroughtimeError
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def summary(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import layers_summary
+
+    return layers_summary
+
+
+# Cases and aggregation ----------------------------------------------------------------------------------------------
+
+
+def test_operations_are_those_of_valid_steps() -> None:
+    case = bench.Case("lstm", 5, 3, (4, 1))
+    assert case.flops(bench.FORWARD) == 5 * 2 * 4 * 5 * (3 + 5)
+    assert case.flops(bench.TRAINING) == 3 * case.flops(bench.FORWARD)
+    assert case.mask.tolist() == [[True] * 4, [True, False, False, False]]
+    assert not case.x[~case.mask].any()
+
+
+def test_the_grid_is_that_of_the_targets() -> None:
+    case = bench.Case.of_size("gru", bench.GRID[-1])
+    assert (case.units, case.features, case.batch) == (512, 256, 64)
+    assert min(case.lengths) >= 5
+    assert max(case.lengths) <= 400
+    assert 2.2 <= case.mask.size / case.tokens <= 2.8  # steps of the container for each valid one
+
+
+def test_a_cell_or_size_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="Did you mean 'lstm'"):
+        bench.Case("lstn", 1, 1, (1,))
+    with pytest.raises(ArgumentError, match="'64', '128', '256', '512'"):
+        bench.sizes_of(["63"])
+
+
+def test_the_best_share_is_of_the_best_peak() -> None:
+    figures = bench.Timings([1.0, 4.0, 2.0], [10.0, 1.0, 4.0]).figures(4_000_000_000)
+    assert figures["ms"] == 2000
+    assert figures["gflops"] == 2
+    assert figures["share"] == pytest.approx(0.5)  # of 0.4, 1.0, 0.5
+    assert figures["best_share"] == pytest.approx(0.4)
+    assert "share" not in bench.Timings([1.0], [0.0]).figures(1)
+
+
+def test_calls_take_turns() -> None:
+    seen: list[str] = []
+    calls = {name: (lambda name=name: seen.append(name)) for name in "ab"}
+    peaks = iter(range(1, 100))
+    timings = bench.interleaved(calls, repeat=3, peak=lambda: float(next(peaks)), least=0)
+    assert seen == ["a", "a", "b", "b", "a", "b", "b", "a", "a", "b"]
+    assert timings["a"].peaks == [2, 6, 8]  # the later one of those around it, since these rise
+    assert timings["b"].peaks == [3, 5, 9]
+
+
+def test_slow_calls_get_three_rounds() -> None:
+    timings = bench.interleaved({"a": lambda: None}, repeat=9, least=0, most=0)
+    assert len(timings["a"].seconds) == 3
+
+
+def test_results_that_differ_or_are_not_finite_are_not_timed() -> None:
+    one = np.array([1.0, 2.0])
+    assert bench.refuse_different("outputs", [one], [one + 1e-6], 1e-4) < 1e-6
+    for other in (one + 1e-3, np.array([1.0, np.nan])):
+        with pytest.raises(ThroughtimeError, match="outputs differ by"):
+            bench.refuse_different("outputs", [other], [one], 1e-4)
+
+
+# Layers -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("cell", bench.CELLS)
+def test_layers_are_equal_and_then_timed(cell: str) -> None:
+    row = bench.compare(bench.Case(cell, 3, 2, (4, 1, 3)), repeat=3)
+    assert {"cell": cell, "H": 3, "F": 2, "B": 3, "tokens": 8}.items() <= row.items()
+    assert 0 <= row["differs"]["outputs"] <= bench.OUTPUT_TOLERANCE
+    assert 0 <= row["differs"]["gradients"] <= bench.GRADIENT_TOLERANCE
+    for way in ("train", "predict"):
+        assert set(row[way]) == {"stock", "ours", "ratio", "best_ratio"}
+        assert all(row[way][who]["ms"] >= row[way][who]["best_ms"] > 0 for who in ("stock", "ours"))
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("place", range(5))
+def test_a_model_with_one_other_weight_is_refused(place: int) -> None:
+    case = bench.Case("gru", 3, 2, (4, 1, 3))
+    one, other = (bench.network(case, bench.STOCK["gru"], steps=case.steps) for _ in range(2))
+    weights = other.get_weights()
+    weights[place] = weights[place] + 0.1
+    other.set_weights(weights)
+    with pytest.raises(ThroughtimeError, match="nothing timed"):
+        bench.equal_models(case, one, other)
+
+
+@pytest.mark.backend
+def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(bench, "GRID", ((2, 3, 4),))
+    monkeypatch.setattr(bench, "lengths_of", lambda batch: np.arange(1, batch + 1))
+    asked = ["bench", "--cells", "rnn", "--units", "2", "--repeat", "3", "--json", str(tmp_path / "found.json")]
+    monkeypatch.setattr(sys, "argv", ["throughtime", *asked])
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code
+    printed = capsys.readouterr().out
+    assert "beside stock Keras" in printed
+    assert "threads, FMA peak" in printed
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert set(found) == {"machine", "rows"}
+    assert found["machine"]["threads"] >= 1
+    assert [(row["cell"], row["H"], row["tokens"]) for row in found["rows"]] == [("rnn", 2, 10)]
+
+
+def test_units_that_are_not_of_the_grid_are_one_line(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["throughtime", "bench", "--units", "65"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith("error: units='65' is not accepted")
+
+
+# The closing table --------------------------------------------------------------------------------------------------
+
+
+def figures(ms: float, share: float = 0.5) -> dict[str, float]:
+    return {"ms": ms, "best_ms": ms / 2, "gflops": 1.0, "best_gflops": 2.0, "share": share, "best_share": share}
+
+
+def kernel_row(H: int, share: float, *, threads: int = 2, telemetry: float = 0.01) -> dict:
+    timed = {way: figures(1.0, share) for way in ("forward", "training", "norms")}
+    return {"cell": "lstm", "H": H, "F": 1, "B": 1, "tokens": 1, "threads": threads, **timed,
+            "telemetry": telemetry, "best_telemetry": 0.0}  # fmt: skip
+
+
+def peer_row(backend: str, steps: dict[str, float], buckets: dict[str, float]) -> dict:
+    parts = {"steps": steps, "buckets": buckets}
+    made = {part: {name: figures(ms) for name, ms in each.items()} for part, each in parts.items()}
+    return {"cell": "lstm", "H": 64, "F": 1, "B": 1, "tokens": 1, "backend": backend, **made}
+
+
+def measured() -> dict:
+    layers = [
+        {"cell": "lstm", "H": H, "backend": "jax", "differs": {"outputs": 1e-7, "gradients": 1e-6},
+         **{way: {"stock": figures(ratio), "ours": figures(1.0), "ratio": ratio, "best_ratio": ratio}
+            for way in ("train", "predict")}}
+        for H, ratio in ((64, 7.0), (128, 4.0))
+    ]  # fmt: skip
+    return {
+        "processor": "x", "load_before": [0.0], "load_after": [0.0], "machines": {},
+        "kernel": [kernel_row(64, 0.6), kernel_row(128, 0.7), kernel_row(256, 0.64), kernel_row(512, 0.1, threads=1),
+                   kernel_row(512, 0.9, telemetry=0.03)],
+        "layers": layers,
+        "peers": [
+            peer_row("jax", {"ours": 1.0, "Keras": 8.0}, {"ours": 1.0, "Keras, 2": 3.0}),
+            peer_row("torch", {"ours": 2.0, "Keras": 90.0, "nn padded": 5.0}, {"ours": 2.0, "nn padded, 4": 4.0}),
+        ],
+        "accuracy": [{"cell": "gru", "H": 64, "ratio": 1.5, "worst": "dbias",
+                      "errors": {"dbias": {"ours": 3e-6, "pytorch": 2e-6, "ratio": 1.5}}}],
+        "scaling": [{"axis": "T", "value": 10, "B": 8, "T": 10, "H": 128, "tokens": 80, **figures(1.0)}],
+        "isas": ["portable"],
+    }  # fmt: skip
+
+
+def test_each_line_is_judged_at_its_worst_case(summary) -> None:
+    lines = {one["what"]: one for one in summary.reach(measured())}
+    large = lines["kernel, lstm, forward+backward, 2 threads, H >= 128"]
+    assert (large["median"], large["where"], large["met"]) == (0.64, "H=256", False)
+    small = lines["kernel, lstm, forward+backward, 2 threads, H = 64"]
+    assert (small["median"], small["target"], small["met"]) == (0.6, 0.55, True)
+    assert lines["kernel, lstm, forward, 2 threads, H >= 128"]["met"]
+    stock = lines["train_on_batch, lstm, against stock Keras on jax"]
+    assert (stock["median"], stock["where"], stock["met"]) == (4.0, "H=128", False)
+    telemetry = lines["telemetry on costs"]
+    assert (telemetry["median"], telemetry["met"]) == (0.03, False)
+    assert lines["error against float64 beside PyTorch's"]["met"]
+
+
+def test_the_best_peer_is_of_any_backend_and_bucketed_peers_may_stay_whole(summary) -> None:
+    lines = {one["what"]: one for one in summary.reach(measured())}
+    assert (
+        lines["lstm on jax against the best peer, random batches"]["median"] == 5.0
+    )  # nn padded, of the other process
+    assert lines["lstm on torch against the best peer, random batches"]["median"] == 2.5
+    assert lines["lstm on jax against the best peer, bucketed peers"]["median"] == 3.0
+    assert lines["lstm on torch against the best peer, bucketed peers"]["median"] == 1.5
+
+
+def test_the_text_has_every_part(summary) -> None:
+    found = measured()
+    found["reach"] = summary.reach(found)
+    text = summary.text(json.loads(json.dumps(found)))
+    for said in ("Kernels", "Root mean square", "Layers", "Scaling", "Adam", "nn padded, 4", "MISSED", "portable"):
+        assert said in text
+    assert summary.text(found | {"peers": [], "reach": []}).count("MISSED") == 0
+
+
+def test_groups_of_least_padding_are_the_best_of_all(summary) -> None:
+    import itertools
+
+    from layers_peers import least_padding
+
+    lengths = np.random.default_rng(5).integers(1, 40, 9)
+    ordered = np.sort(lengths)
+
+    def padded(groups: list[np.ndarray]) -> int:
+        return sum(len(group) * int(group.max()) for group in groups)
+
+    for count in (1, 2, 3, 4):
+        groups = least_padding(lengths, count)
+        assert sorted(np.concatenate(groups).tolist()) == list(range(9))
+        every = itertools.combinations(range(1, 9), count - 1)
+        best = min(padded(np.split(ordered, list(cuts))) for cuts in every)
+        assert padded([lengths[rows] for rows in groups]) == best
