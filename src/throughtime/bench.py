@@ -17,6 +17,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from rich.box import SIMPLE
 from rich.table import Table
 
 from .backend import backend_version
@@ -378,20 +379,19 @@ def table(result: Mapping[str, Any]) -> Table:
     """What ``bench`` found, medians, for a terminal."""
     about = result["machine"]
     shown = Table(
+        box=SIMPLE,
         title=f"our layers beside stock Keras {about['keras']} on {about['backend']}",
         caption=f"{about['isa']}, {about['threads']} threads, FMA peak {about['peak_gflops']:.0f} GFLOP/s, "
         f"load {about['load']}; medians; share: of the peak, by operations of valid steps",
     )
-    for name in ("layer", "H", "F", "B", "steps"):
-        shown.add_column(name, justify="left" if name == "layer" else "right")
-    for name in ("train", "predict"):
-        for column in (f"{name}, stock", "ours", "share", "faster"):
-            shown.add_column(column, justify="right", no_wrap=True)
+    for name in ("layer", "H", "F", "B", "steps", "", "stock", "ours", "share", "faster"):
+        shown.add_column(name, justify="left" if name in ("layer", "") else "right", no_wrap=True)
     for row in result["rows"]:
-        figures = []
-        for name in ("train", "predict"):
-            stock, ours = row[name]["stock"], row[name]["ours"]
-            figures += [f"{stock['ms']:.1f} ms", f"{ours['ms']:.1f} ms", f"{ours['share']:.0%}",
-                        f"{row[name]['ratio']:.1f} x"]  # fmt: skip
-        shown.add_row(row["cell"], *(str(row[name]) for name in ("H", "F", "B", "tokens")), *figures)
+        for way in ("train", "predict"):
+            stock, ours = row[way]["stock"], row[way]["ours"]
+            sizes = (
+                [row["cell"], *(str(row[name]) for name in ("H", "F", "B", "tokens"))] if way == "train" else [""] * 5
+            )
+            shown.add_row(*sizes, way, f"{stock['ms']:.1f} ms", f"{ours['ms']:.1f} ms", f"{ours['share']:.0%}",
+                          f"{row[way]['ratio']:.1f} x")  # fmt: skip
     return shown
