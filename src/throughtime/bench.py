@@ -380,6 +380,7 @@ def table(result: Mapping[str, Any]) -> Table:
     about = result["machine"]
     shown = Table(
         box=SIMPLE,
+        pad_edge=False,
         title=f"our layers beside stock Keras {about['keras']} on {about['backend']}",
         caption=f"{about['isa']}, {about['threads']} threads, FMA peak {about['peak_gflops']:.0f} GFLOP/s, "
         f"load {about['load']}; medians; share: of the peak, by operations of valid steps",
