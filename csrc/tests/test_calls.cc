@@ -138,6 +138,8 @@ TEST(what_is_no_problem_is_refused) {
       {"more steps than an index holds", [](Call &call) { call.problem.steps = INT64_MAX / 2; }},
       {"features", [](Call &call) { call.problem.features = 0; }},
       {"units", [](Call &call) { call.problem.units = 0; }},
+      {"reverse", [](Call &call) { call.problem.reverse = 2; }},
+      {"leading_initial", [](Call &call) { call.problem.leading_initial = -1; }},
       {"masked_output", [](Call &call) { call.problem.masked_output = 2; }},
       {"threads", [](Call &call) { call.problem.threads = -1; }},
       {"x", [](Call &call) { call.inputs.x = nullptr; }},
