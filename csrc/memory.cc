@@ -1,10 +1,10 @@
 #include "memory.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <new>
-#include <random>
 #include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -47,8 +47,9 @@ struct Store {
   std::map<uint64_t, std::unique_ptr<Kept>> kept;  // by age
   size_t kept_bytes = 0;
   uint64_t limit = machine_memory() / 4;
-  // A ticket of another process must not name anything here.
-  uint64_t next_ticket = (uint64_t{std::random_device{}()} << 32) + 1;
+  // A ticket of another process must not name anything here. From the clock, since std::random_device asks for a newer C
+  // library than all the rest.
+  uint64_t next_ticket = (static_cast<uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) << 20) + 1;
 };
 
 // Never destroyed, since frameworks free their tensors, and with them tickets, after static destructors have run.
