@@ -143,7 +143,7 @@ def figures(ms: float, share: float = 0.5) -> dict[str, float]:
 
 
 def kernel_row(H: int, share: float, *, threads: int = 2, telemetry: float = 0.01) -> dict:
-    timed = {way: figures(1.0, share) for way in ("forward", "training", "norms")}
+    timed = {way: figures(1.0, share) for way in ("forward", "training")}
     return {"cell": "lstm", "H": H, "F": 1, "B": 1, "tokens": 1, "threads": threads, **timed,
             "telemetry": telemetry, "best_telemetry": 0.0}  # fmt: skip
 
