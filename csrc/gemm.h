@@ -65,33 +65,51 @@ TT_INLINE void tile_product(const float *a, size_t a_run, int runs, int rest, co
   }
 }
 
+// All rows of one group, in tiles of about equal height.
+template <int VECTORS, int MOST, int LDA, int RUN, int LDC, Start START>
+TT_INLINE void all_rows(int rows, const float *a, size_t a_run, int runs, int rest, const float *b, int ldb, float *c,
+                        size_t vector, const float *bias) {
+  const int tiles = (rows + MOST - 1) / MOST;
+  int first = 0;
+  for (int tile = 0; tile < tiles; ++tile) {
+    const int many = rows / tiles + (tile < rows % tiles);
+    const float *from = a + static_cast<ptrdiff_t>(first) * LDA;
+    float *to = c + static_cast<ptrdiff_t>(first) * LDC;
+    switch (many) {
+#define TT_CASE(N)                                                                                                     \
+  case N:                                                                                                              \
+    if constexpr (N <= MOST)                                                                                           \
+      tile_product<N, VECTORS, LDA, RUN, LDC, START>(from, a_run, runs, rest, b, ldb, to, vector, bias);               \
+    break;
+      TT_CASE(1) TT_CASE(2) TT_CASE(3) TT_CASE(4) TT_CASE(5) TT_CASE(6) TT_CASE(7)
+      TT_CASE(8) TT_CASE(9) TT_CASE(10) TT_CASE(11) TT_CASE(12) TT_CASE(13) TT_CASE(14)
+#undef TT_CASE
+    }
+    first += many;
+  }
+}
+
 // C[rows, 16 * TILE] from A[rows, runs * RUN + rest] and one column group of packed weights.
 template <int TILE, int LDA, int RUN, int LDC, Start START>
 void product(int rows, const float *a, size_t a_run, int runs, int rest, const float *b, int ldb, float *c,
              size_t part, const float *bias) {
   constexpr int kVectors = TT_LANES == 16 ? TILE : TT_TILE_VECTORS;
   constexpr int kMost = TT_LANES == 16 && TILE == 3 ? 8 : TT_TILE_ROWS;
-  const int tiles = (rows + kMost - 1) / kMost;
+  // So many products are summed at once: their weights stay in the first-level cache from tile to tile, and one long sum
+  // in float32 would lose digits that a sum of sums keeps.
+  constexpr int kAtOnce = 256 / RUN;
   for (int column = 0; column < TILE * 16; column += kVectors * TT_LANES) {
     const float *weights = b + column, *start = START == Start::kBias ? bias + column : nullptr;
     const size_t vector = TT_LANES == 16 ? part : TT_LANES;
     float *columns = TT_LANES == 16 ? c : c + column / 16 * part + column % 16;
-    int first = 0;
-    for (int tile = 0; tile < tiles; ++tile) {
-      const int many = rows / tiles + (tile < rows % tiles);
-      const float *from = a + static_cast<ptrdiff_t>(first) * LDA;
-      float *to = columns + static_cast<ptrdiff_t>(first) * LDC;
-      switch (many) {
-#define TT_CASE(N)                                                                                                     \
-  case N:                                                                                                              \
-    if constexpr (N <= kMost)                                                                                          \
-      tile_product<N, kVectors, LDA, RUN, LDC, START>(from, a_run, runs, rest, weights, ldb, to, vector, start);       \
-    break;
-        TT_CASE(1) TT_CASE(2) TT_CASE(3) TT_CASE(4) TT_CASE(5) TT_CASE(6) TT_CASE(7)
-        TT_CASE(8) TT_CASE(9) TT_CASE(10) TT_CASE(11) TT_CASE(12) TT_CASE(13) TT_CASE(14)
-#undef TT_CASE
-      }
-      first += many;
+    const int first = runs < kAtOnce ? runs : kAtOnce;
+    all_rows<kVectors, kMost, LDA, RUN, LDC, START>(rows, a, a_run, first, first == runs ? rest : 0, weights, ldb,
+                                                    columns, vector, start);
+    for (int run = first; run < runs; run += kAtOnce) {
+      const int many = runs - run < kAtOnce ? runs - run : kAtOnce;
+      all_rows<kVectors, kMost, LDA, RUN, LDC, Start::kAdd>(
+          rows, a + run * a_run, a_run, many, run + many == runs ? rest : 0,
+          weights + static_cast<ptrdiff_t>(run) * RUN * ldb, ldb, columns, vector, nullptr);
     }
   }
 }
