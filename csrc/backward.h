@@ -7,10 +7,13 @@ TT_INLINE void add_cotangents(const float *dy, int64_t begin, int64_t end, int H
 }
 
 TT_INLINE float norm(const float *panels, size_t stride, int count) {
-  double sum = 0.0;  // squares of gradients that vanish are beyond float32
+  // Doubles, since squares of gradients that vanish are beyond float32; sixteen sums, since one would be a chain.
+  double sums[16] = {};
   for (int panel = 0; panel < count; ++panel) {
-    for (int j = 0; j < 16; ++j) sum += double{panels[panel * stride + j]} * double{panels[panel * stride + j]};
+    for (int j = 0; j < 16; ++j) sums[j] += double{panels[panel * stride + j]} * double{panels[panel * stride + j]};
   }
+  double sum = 0.0;
+  for (int j = 0; j < 16; ++j) sum += sums[j];
   return static_cast<float>(__builtin_sqrt(sum));
 }
 
