@@ -7,6 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from keras import ops
 from layer_cases import CELLS, FLAGS, MASKS, filled, gradients, mask_of, stock_of, values
 
@@ -54,22 +57,90 @@ def test_what_padding_holds_changes_nothing(cell: Any) -> None:
         np.testing.assert_array_equal(ops.convert_to_numpy(layer(dirty, mask=ops.convert_to_tensor(mask))), clean)
 
 
-@pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave"])
+@pytest.mark.parametrize("merge", ["concat", "sum", "mul", "ave", None])
 def test_bidirectional_with_a_mask_equals_keras(merge: str) -> None:
     rng = np.random.default_rng(4)
     x, mask = values(rng, 5, 7, 3), ops.convert_to_tensor(mask_of("right", rng, 5, 7))
     pair = []
     for cell in (tt.LSTM, keras.layers.LSTM):
-        layer = keras.layers.Bidirectional(cell(4, return_sequences=True), merge_mode=merge)
+        layer = keras.layers.Bidirectional(cell(4, return_sequences=True, return_state=True), merge_mode=merge)
         layer.build(x.shape)
         pair.append(layer)
     ours, theirs = pair
     assert type(ours.forward_layer) is tt.LSTM and type(ours.backward_layer) is tt.LSTM
     assert type(theirs.forward_layer) is keras.layers.LSTM
     theirs.set_weights(ours.get_weights())
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(ours(x, mask=mask)), ops.convert_to_numpy(theirs(x, mask=mask)), **CLOSE
-    )
+    found, expected = list(ours(x, mask=mask)), list(theirs(x, mask=mask))
+    assert len(found) == len(expected) == (6 if merge is None else 5)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ops.convert_to_numpy(one), ops.convert_to_numpy(other), **CLOSE)
+
+
+@settings(max_examples=20)
+@given(st.data())
+def test_any_sizes_and_any_mask_equal_keras(data: st.DataObject) -> None:
+    cell = data.draw(st.sampled_from(list(zip(CELLS, CELLS.ids, strict=True))), "cell")[0]
+    batch, steps = data.draw(st.integers(1, 5), "batch"), data.draw(st.integers(1, 6), "steps")
+    features, units = data.draw(st.integers(1, 20), "features"), data.draw(st.integers(1, 20), "units")
+    mask = data.draw(arrays(bool, (batch, steps)), "mask")
+    names = ("return_sequences", "go_backwards", "zero_output_for_mask", "use_bias")
+    flags = {name: data.draw(st.booleans(), name) for name in names}
+    rng = np.random.default_rng(batch + 10 * steps)
+    ours = cell(units, return_state=True, **flags)
+    theirs = stock_of(ours)
+    for layer in (ours, theirs):
+        layer.build((batch, steps, features))
+    filled(ours, rng)
+    theirs.set_weights(ours.get_weights())
+    states = [values(rng, batch, units) for _ in range(2 if isinstance(ours, tt.LSTM) else 1)]
+    given_to_both = {"initial_state": list(map(ops.convert_to_tensor, states)), "mask": ops.convert_to_tensor(mask)}
+    x = values(rng, batch, steps, features)
+    for one, other in zip(ours(x, **given_to_both), theirs(x, **given_to_both), strict=True):
+        # relu does not shrink what six steps of 20 units add up.
+        np.testing.assert_allclose(ops.convert_to_numpy(one), ops.convert_to_numpy(other), rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=CELLS.ids)
+def test_dropping_everything_is_what_keras_makes_of_it(cell: Any) -> None:
+    """One of Keras's loops drops all at a rate of 1, another nothing: whichever runs here."""
+    x = values(np.random.default_rng(10), 3, 5, 2)
+    ours = cell(4, dropout=1.0)
+    theirs = stock_of(ours)
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+    theirs.set_weights(ours.get_weights())
+    found, expected = (ops.convert_to_numpy(layer(x, training=True)) for layer in (ours, theirs))
+    np.testing.assert_allclose(found, expected, **CLOSE)
+
+
+def test_an_encoder_hands_its_states_to_a_decoder_at_any_length() -> None:
+    rng = np.random.default_rng(11)
+    x, shown, y = values(rng, 4, 7, 3), values(rng, 4, 5, 2), values(rng, 4, 5, 1)
+    models = []
+    for layers in (tt, keras.layers):
+        source, target = keras.Input((None, 3)), keras.Input((None, 2))
+        _, *states = layers.LSTM(5, return_state=True)(source)
+        decoded = layers.LSTM(5, return_sequences=True)(target, initial_state=states)
+        model = keras.Model([source, target], keras.layers.Dense(1)(decoded))
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        models.append(model)
+    models[1].set_weights(models[0].get_weights())
+    for steps, ahead in ((7, 5), (4, 2), (1, 1)):
+        losses = [model.train_on_batch([x[:, :steps], shown[:, :ahead]], y[:, :ahead]) for model in models]
+        np.testing.assert_allclose(*losses, rtol=1e-5)
+    for ours, theirs in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+PENALTIES = {
+    "kernel_regularizer": "l2",
+    "recurrent_regularizer": "l1",
+    "bias_regularizer": "l2",
+    "activity_regularizer": "l2",
+    "kernel_constraint": keras.constraints.MaxNorm(0.5),
+    "recurrent_constraint": keras.constraints.UnitNorm(),
+    "bias_constraint": "non_neg",
+}
 
 
 def _tagger(layers: Any, **options: Any) -> keras.Model:
@@ -83,7 +154,7 @@ def _tagger(layers: Any, **options: Any) -> keras.Model:
     return keras.Model(words, tags)
 
 
-@pytest.mark.parametrize("options", [{}, {"dropout": 0.4, "seed": 5}], ids=["plain", "dropout"])
+@pytest.mark.parametrize("options", [{}, {"dropout": 0.4, "seed": 5}, PENALTIES], ids=["plain", "dropout", "penalties"])
 def test_training_gives_the_weights_that_keras_gives(options: dict[str, Any]) -> None:
     rng = np.random.default_rng(5)
     x = rng.integers(1, 12, (12, 8))

@@ -11,6 +11,7 @@ from keras import ops
 from layer_cases import CELLS, filled, values
 
 import throughtime as tt
+from throughtime.layers.paths import why_not_fused
 
 pytestmark = pytest.mark.backend
 
@@ -121,6 +122,41 @@ def test_the_state_is_no_weight_and_is_not_saved(tmp_path: Any) -> None:
     plain.load_weights(tmp_path / "a.weights.h5")
     plain.save_weights(tmp_path / "b.weights.h5")
     model.load_weights(tmp_path / "b.weights.h5")
+
+
+def test_keras_loop_carries_the_state_as_well() -> None:
+    rng = np.random.default_rng(9)
+    model, pieces = model_of(tt.LSTM, rng, activation="relu"), values(rng, 3, 3, 4, 2)
+    assert why_not_fused(model.layers[0]) is not None
+    found = model.predict(pieces.reshape(9, 4, 2), batch_size=3, verbose=0).reshape(3, 3, 5)
+    np.testing.assert_allclose(found, whole_of(model, pieces), rtol=1e-5, atol=1e-6)
+    for piece in pieces:
+        model.train_on_batch(piece, values(rng, 3, 5))
+
+
+def test_both_directions_of_a_bidirectional_carry_their_state_and_reset_it() -> None:
+    rng = np.random.default_rng(10)
+    x = values(rng, 3, 4, 2)
+    model = keras.Sequential([keras.Input(batch_shape=(3, 4, 2)), keras.layers.Bidirectional(tt.GRU(5, stateful=True))])
+    first, second = (model.predict(x, batch_size=3, verbose=0) for _ in range(2))
+    assert np.abs(first - second).max(0).min() > 0
+    model.layers[0].reset_states()
+    np.testing.assert_array_equal(model.predict(x, batch_size=3, verbose=0), first)
+
+
+def test_a_trained_stateful_model_is_saved_and_starts_at_zero_again(tmp_path: Any) -> None:
+    rng = np.random.default_rng(11)
+    model, x = model_of(tt.GRU, rng), values(rng, 3, 4, 2)
+    model.train_on_batch(x, values(rng, 3, 5))
+    model.layers[0].reset_state()
+    model.save(tmp_path / "ours.keras")
+    expected = model.predict(x, batch_size=3, verbose=0)
+    plain = tt.to_keras(keras.models.load_model(tmp_path / "ours.keras"))
+    plain.save(tmp_path / "plain.keras")
+    for name in ("ours", "plain"):
+        loaded = tt.accelerate(keras.models.load_model(tmp_path / f"{name}.keras"))
+        assert int(loaded.optimizer.iterations) == 1
+        np.testing.assert_array_equal(loaded.predict(x, batch_size=3, verbose=0), expected)
 
 
 def test_a_stateful_layer_swapped_while_it_carries_goes_on_from_there() -> None:

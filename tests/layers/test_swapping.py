@@ -106,6 +106,7 @@ class Custom(keras.layers.LSTM):
 
 REASONS = {
     "recurrent_dropout": (lambda: keras.layers.GRU(3, recurrent_dropout=0.2), "recurrent_dropout=0.2.*dropout="),
+    "dropout": (lambda: keras.layers.GRU(3, dropout=1.0), "dropout=1.0.*below 1"),
     "unroll": (lambda: keras.layers.LSTM(3, unroll=True), "unroll=True.*leave it out"),
     "activation": (lambda: keras.layers.LSTM(3, activation="relu"), "activation='relu'.*'tanh'"),
     "gates": (lambda: keras.layers.GRU(3, recurrent_activation="hard_sigmoid"), "'hard_sigmoid'.*'sigmoid'"),

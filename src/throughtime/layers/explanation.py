@@ -15,6 +15,7 @@ from .recurrent import OURS
 
 _WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
 NATIVE, KERAS = "native kernel", "Keras's loop"
+WRAPPERS = keras.layers.Bidirectional | keras.layers.TimeDistributed
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class LayerPath:
         cell: its class.
         units: of its state.
         path: "native kernel", or "Keras's loop".
-        reason: why it is not the native kernel, and how to mend it; empty where it is.
+        reason: why it is not the native kernel, or what its wrapper loses, and how to mend it; empty where all is well.
     """
 
     layer: str
@@ -102,19 +103,29 @@ def explain(model: keras.Layer) -> Explanation:
     return Explanation(list(_rows(model, "", set())))
 
 
-def _rows(layer: keras.Layer, inside: str, seen: set[int]) -> Iterator[LayerPath]:
-    """The rows of a layer, whose name is preceded by ``inside``; a layer that is used twice has one row."""
+def _rows(layer: keras.Layer, inside: str, seen: set[int], lost: str | None = None) -> Iterator[LayerPath]:
+    """The rows of a layer, whose name is preceded by ``inside``; a layer that is used twice has one row.
+
+    ``lost`` is what the layer around it loses, if anything.
+    """
     if id(layer) in seen:
         return
     seen.add(id(layer))
     if isinstance(layer, keras.layers.RNN):
         reason = _reason(layer)
         units = layer.units if isinstance(layer, _WITH_UNITS) else None
-        yield LayerPath(inside + layer.name, type(layer).__name__, units, KERAS if reason else NATIVE, reason or "")
+        path = KERAS if reason else NATIVE
+        yield LayerPath(inside + layer.name, type(layer).__name__, units, path, reason or lost or "")
         return
     within = f"{inside}{layer.name}/" if len(seen) > 1 else ""  # the model that was asked about needs no name
     for part in layer._layers:
-        yield from _rows(part, within, seen)
+        yield from _rows(part, within, seen, _lost(layer))
+
+
+def _lost(layer: keras.Layer) -> str | None:
+    if not isinstance(layer, WRAPPERS) or layer.supports_masking:
+        return None
+    return f"this Keras's {type(layer).__name__} does not pass the mask on; tt.accelerate(model) makes it."
 
 
 def _reason(layer: keras.layers.RNN) -> str | None:

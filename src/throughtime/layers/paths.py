@@ -78,6 +78,8 @@ def _why_not_by_settings(layer: keras.layers.RNN) -> str | None:
     cell = layer.cell
     if layer.recurrent_dropout:
         return f"recurrent_dropout={layer.recurrent_dropout} is not in the kernel; dropout= is, and is as fast as none."
+    if layer.dropout == 1:
+        return "dropout=1.0 drops all in some of Keras's loops and nothing in others; the kernel takes rates below 1."
     if layer.unroll:
         return "unroll=True asks for Keras's unrolled loop; leave it out, the kernel is faster."
     if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):

@@ -3,7 +3,8 @@
 Everything but the loop is Keras's: arguments, weights, dropout, Bidirectional, saved files. Where ``why_not_fused``
 gives a reason, the loop is Keras's too. Two things are mended on the way:
 
-- The layers carry the mask on whatever Keras does: 3.16 no longer passes it on.
+- The layers carry the mask on whatever Keras does: 3.16 no longer passes it on. Nor do its Bidirectional and
+  TimeDistributed, which ``accelerate`` mends; ``explain`` says where a layer sits in one that was not.
 - ``stateful=True`` carries the state in ``fit``, ``evaluate`` and ``predict`` on every backend. Calls with
   ``training=True`` have a state of their own, so evaluating or predicting leaves the state of training alone; both
   start at zero, and ``reset_state`` takes both back there. (In stock Keras there is one state: on JAX nothing carries
@@ -42,6 +43,7 @@ class _Fused(_Layer):
     """What the three layers override in Keras's."""
 
     _carried: _States | None = None
+    supports_jit: bool
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -50,12 +52,17 @@ class _Fused(_Layer):
     def adopt(self) -> None:
         """Sets what a layer of Keras's lacks; also called where one becomes one of ours in place."""
         self.supports_masking = True
+        self._keras_supports_jit = self.supports_jit
         if keras.backend.backend() == "tensorflow" and why_not_fused(self) is None:
             self.supports_jit = False  # XLA on TensorFlow cannot call out to the kernel
         if self.stateful and self.states is not None and self._carried is None:
             before = [variable.value for variable in self.states]
             for variable, value in zip(self._make_states(before[0].shape[0]).training, before, strict=True):
                 variable.assign(value)
+
+    def leave(self) -> None:
+        """What ``adopt`` did and Keras's layer would not have; called before one becomes Keras's again in place."""
+        self.supports_jit = self._keras_supports_jit
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
         states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]

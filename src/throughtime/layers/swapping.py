@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from ..errors import ArgumentError
+from .explanation import WRAPPERS
 from .explanation import explain as explain
 from .recurrent import OURS
 
@@ -36,13 +37,15 @@ def accelerate(model: keras.Layer) -> keras.Layer:
     """
     _swap(model, OURS, "accelerate")
     for layer in _layers(model):
-        if isinstance(layer, keras.layers.Bidirectional | keras.layers.TimeDistributed):
+        if isinstance(layer, WRAPPERS):
             layer.supports_masking = True  # Keras 3.16 has it False, and loses the mask
     return model
 
 
 def to_keras(model: keras.Layer) -> keras.Layer:
     """Gives a model Keras's own recurrent layers back, in place: for export, second derivatives, or comparison.
+
+    Masks go on being passed on. On TensorFlow ``jit_compile`` stays False until the model is compiled again.
 
     Args:
         model: a keras.Model, compiled or not, trained or not; or a layer.
@@ -90,11 +93,11 @@ def _swap(model: keras.Layer, classes: dict[type, type], called: str) -> None:
         other = classes.get(type(layer))
         if other is None:
             continue
+        if other not in OURS.values():
+            layer.leave()
         layer.__class__ = other
         if other in OURS.values():
             layer.adopt()
-        elif keras.backend.backend() == "tensorflow":
-            layer.supports_jit = True
     for part in _layers(model):
         if isinstance(part, keras.Model):
             _forget_compiled(part)
