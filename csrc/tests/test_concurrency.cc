@@ -44,6 +44,20 @@ TEST(several_threads_at_once) {
   for (std::thread &thread : threads) thread.join();
 }
 
+// So small that tickets and memory are most of a call: in large ones threads seldom meet there, and a lock that is missing
+// around a ticket was not seen.
+TEST(many_small_calls_of_several_threads) {
+  const Recurrence recurrence(TT_GRU, {3, 4, 3, 5}, GAPS);
+  const Found expected = results(recurrence);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      for (int round = 0; round < 300; ++round) EXPECT(results(recurrence) == expected, recurrence.words());
+    });
+  }
+  for (std::thread &thread : threads) thread.join();
+}
+
 TEST(tickets_of_one_thread_are_used_by_another) {
   const Recurrence recurrence = large(TT_GRU);
   const Found expected = results(recurrence);
