@@ -47,8 +47,7 @@ struct Store {
   std::map<uint64_t, std::unique_ptr<Kept>> kept;  // by age
   size_t kept_bytes = 0;
   uint64_t limit = machine_memory() / 4;
-  // A ticket of another process must not name anything here. From the clock, since std::random_device asks for a newer C
-  // library than all the rest.
+  // A ticket of another process must not name anything here. From the clock: std::random_device would ask for glibc 2.36.
   uint64_t next_ticket = (static_cast<uint64_t>(std::chrono::system_clock::now().time_since_epoch().count()) << 20) + 1;
 };
 
