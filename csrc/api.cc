@@ -69,17 +69,13 @@ int threads_for(const tt_problem &problem, int64_t tokens) {
   return work < kOneThread ? 1 : resolve_threads(problem.threads);
 }
 
-int64_t valid_tokens(const tt_problem &problem, const uint8_t *mask) {
-  const int64_t places = problem.batch * problem.steps;
-  if (mask == nullptr) return places;
-  int64_t sum = 0;
-  for (int64_t i = 0; i < places; ++i) sum += mask[i] != 0;
-  return sum;
+Schedule planned(const tt_problem &problem, const tt_inputs &inputs) {
+  const ValidSteps valid(problem, inputs.mask);
+  return Schedule(problem, valid, threads_for(problem, valid.tokens));
 }
 
-Schedule planned(const tt_problem &problem, const tt_inputs &inputs) {
-  return Schedule(problem, inputs.mask, threads_for(problem, valid_tokens(problem, inputs.mask)));
-}
+// The workers wake while the call is prepared. Steps that are masked are not known yet.
+void rouse(const tt_problem &problem) { tt::rouse(threads_for(problem, problem.batch * problem.steps)); }
 
 // Runs the shards; activations go to `kept`, where it is given.
 void forward(const tt_problem &problem, const tt_inputs &inputs, const tt_forward_outputs &outputs,
@@ -139,6 +135,7 @@ int32_t tt_forward(const tt_problem *problem, const tt_inputs *inputs, const tt_
   if (isa == 0) return TT_UNSUPPORTED_ISA;
   if (outputs->ticket != nullptr) *outputs->ticket = 0;
   try {
+    rouse(*problem);
     Schedule schedule = planned(*problem, *inputs);
     if (outputs->ticket == nullptr) {
       forward(*problem, *inputs, *outputs, schedule, isa, nullptr);
@@ -162,6 +159,7 @@ int32_t tt_backward(const tt_problem *problem, const tt_inputs *inputs, const tt
   const int32_t isa = resolve_isa(problem->isa);
   if (isa == 0) return TT_UNSUPPORTED_ISA;
   try {
+    rouse(*problem);
     std::unique_ptr<Kept> kept = take(cotangents->ticket);
     auto *activations = static_cast<Activations *>(kept.get());
     if (activations == nullptr || !same_problem(activations->problem, *problem)) {

@@ -127,10 +127,9 @@ void backward_shard(const BackwardWork &work) {
           }
         }
         if (Cell::kHasCell && out.dc0 != nullptr) from_panels(dc + row * 16, state, H, out.dc0 + b * H);
-        for (int64_t k = 0; k < first; ++k) {
-          if (out.norms != nullptr) out.norms[b * T + k] = 0.0f;
-          if (out.dx != nullptr) copy_or_zero(nullptr, F, out.dx + (b * T + size.place(k)) * F);
-        }
+        const int64_t masked = size.reverse ? T - first : 0;  // place of the first of them
+        if (out.norms != nullptr) fill(out.norms + b * T, 0, first, nullptr, 1);
+        if (out.dx != nullptr) fill(out.dx + b * T * F, masked, masked + first, nullptr, F);
       }
     }
 
@@ -145,7 +144,8 @@ void backward_shard(const BackwardWork &work) {
         const Token &at = shard.token[chunk.first_token + i];
         float *to = out.dx + at.sequence * T * F;
         from_panels(dx + i * 16, token_panel, F, to + size.place(at.step) * F);
-        for (int64_t k = at.step + 1; k < at.until; ++k) copy_or_zero(nullptr, F, to + size.place(k) * F);
+        const int64_t masked = size.reverse ? T - at.until : at.step + 1;
+        fill(to, masked, masked + at.until - at.step - 1, nullptr, F);
       }
     }
     if (work.sums.kernel != nullptr) {

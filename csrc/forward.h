@@ -1,11 +1,6 @@
 // A shard of the batch from its first step to its last. Included after plan.h by kernels_*.cc alone.
 #pragma once
 
-// The outputs of steps [begin, end) of y, which are masked: `output` again, or zeros where it is NULL.
-TT_INLINE void fill(float *y, int64_t begin, int64_t end, const float *output, int64_t H) {
-  for (int64_t k = begin; k < end; ++k) copy_or_zero(output, H, y + k * H);
-}
-
 template <int32_t CELL>
 void forward_shard(const ForwardWork &work) {
   using Cell = Plan<CELL>;

@@ -84,6 +84,20 @@ TT_INLINE void copy_or_zero(const float *from, int64_t width, float *to) {
     __builtin_memset(to, 0, static_cast<size_t>(width) * sizeof(float));
   }
 }
+// Rows [begin, end) of a matrix become `row`, or zeros where it is NULL.
+TT_INLINE void fill(float *matrix, int64_t begin, int64_t end, const float *row, int64_t width) {
+  if (begin >= end) return;
+  float *to = matrix + begin * width, *const last = matrix + end * width;
+  if (row == nullptr) {
+    __builtin_memset(to, 0, static_cast<size_t>(last - to) * sizeof(float));
+  } else if (width % TT_LANES == 0) {  // without a call for each row, which costs as much as writing it
+    for (; to < last; to += width) {
+      for (int64_t j = 0; j < width; j += TT_LANES) store(to + j, load(row + j));
+    }
+  } else {
+    for (; to < last; to += width) __builtin_memcpy(to, row, static_cast<size_t>(width) * sizeof(float));
+  }
+}
 TT_INLINE const float *row_of(const float *matrix, int64_t row, int64_t width) {
   return matrix != nullptr ? matrix + row * width : nullptr;
 }

@@ -68,7 +68,7 @@ class Pool {
       if (job.places > 0) {
         job.following = jobs_;
         jobs_ = &job;
-        posted_.fetch_add(1, std::memory_order_release);
+        posted_.fetch_add(1, std::memory_order_relaxed);
       }
     }
     for (int i = 0; i < helpers; ++i) wake_.notify_one();
@@ -91,6 +91,15 @@ class Pool {
     }
     std::unique_lock<std::mutex> lock(mutex_);
     finished_.wait(lock, left);
+  }
+
+  void rouse(int helpers) {
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      if (workers_ < helpers) helpers = workers_;
+      ++roused_;
+    }
+    for (int i = 0; i < helpers; ++i) wake_.notify_one();
   }
 
  private:
@@ -116,26 +125,30 @@ class Pool {
   }
 
   [[noreturn]] void serve() {
+    unsigned roused = 0;
     for (;;) {
       Job *job;
+      unsigned posted;
       {
         std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return (job = join()) != nullptr; });
+        wake_.wait(lock, [&] { return (job = join()) != nullptr || roused_ != roused; });
+        roused = roused_;
+        posted = posted_.load(std::memory_order_relaxed);
       }
-      while (job != nullptr) {
-        job->work();
-        std::unique_lock<std::mutex> lock(mutex_);
-        if (job->inside.fetch_sub(1, std::memory_order_release) == 1) finished_.notify_all();
-        job = join();
-        if (job == nullptr) {
-          const unsigned seen = posted_.load(std::memory_order_acquire);
-          lock.unlock();
-          if (spin_until([&] { return posted_.load(std::memory_order_acquire) != seen; })) {
-            lock.lock();
-            job = join();
-          }
+      do {
+        while (job != nullptr) {
+          job->work();
+          std::unique_lock<std::mutex> lock(mutex_);
+          if (job->inside.fetch_sub(1, std::memory_order_release) == 1) finished_.notify_all();
+          job = join();
+          roused = roused_;
+          posted = posted_.load(std::memory_order_relaxed);
         }
-      }
+        if (!spin_until([&] { return posted_.load(std::memory_order_relaxed) != posted; })) break;
+        std::unique_lock<std::mutex> lock(mutex_);
+        job = join();
+        posted = posted_.load(std::memory_order_relaxed);
+      } while (true);
     }
   }
 
@@ -143,6 +156,7 @@ class Pool {
   std::condition_variable wake_, finished_;
   Job *jobs_ = nullptr;             // those that still take workers
   std::atomic<unsigned> posted_{0};  // how many jobs there ever were
+  unsigned roused_ = 0;             // how often workers were roused; under the mutex
   int workers_ = 0;
 };
 
@@ -171,6 +185,10 @@ void parallel_for(int tasks, int threads, void (*run)(void *, int), void *contex
   }
   Job job{run, context, tasks, 0};
   pool().run(job, helpers);
+}
+
+void rouse(int threads) {
+  if (threads > 1) pool().rouse(threads - 1);
 }
 
 }  // namespace tt

@@ -8,6 +8,10 @@ namespace tt {
 // neither throws nor calls this function.
 void parallel_for(int tasks, int threads, void (*run)(void *context, int task), void *context);
 
+// To be called where a parallel_for is about to follow: wakes up to threads - 1 workers, which then look out for it, so that
+// they wake while the caller still prepares it.
+void rouse(int threads);
+
 template <class Task>
 void parallel_for(int tasks, int threads, const Task &task) {
   parallel_for(

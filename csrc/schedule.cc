@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <numeric>
 #include <utility>
@@ -34,6 +35,21 @@ constexpr int kChunkTokens = 256;
 constexpr double kLongWork = 1e9, kDearer = 1.03;
 // Below so many steps a shard is not worth a thread.
 constexpr int64_t kLeastTokens = 48;
+
+// The first place from t on, or T, that is not masked; that is masked. A row of NULL masks nothing.
+int64_t next_valid(const uint8_t *row, int64_t t, int64_t T) {
+  if (row == nullptr) return t;
+  for (uint64_t eight; t + 8 <= T; t += 8) {
+    std::memcpy(&eight, row + t, sizeof eight);
+    if (eight != 0) break;
+  }
+  while (t < T && row[t] == 0) ++t;
+  return t;
+}
+int64_t next_masked(const uint8_t *row, int64_t t, int64_t T) {
+  const void *zero = row != nullptr ? std::memchr(row + t, 0, static_cast<size_t>(T - t)) : nullptr;
+  return zero != nullptr ? static_cast<const uint8_t *>(zero) - row : T;
+}
 
 // Sequences of one shard laid into rows: which row each goes to, and how many steps each row has then.
 struct Rows {
@@ -104,20 +120,36 @@ double makespan(std::vector<double> costs, int threads) {
 
 }  // namespace
 
-Schedule::Schedule(const tt_problem &problem, const uint8_t *mask, int threads) {
+ValidSteps::ValidSteps(const tt_problem &problem, const uint8_t *mask) {
   const int64_t B = problem.batch, T = problem.steps;
-  std::vector<int32_t> length(static_cast<size_t>(B), static_cast<int32_t>(T));
-  if (mask != nullptr) {
-    for (int64_t b = 0; b < B; ++b) {
-      int32_t valid = 0;
-      for (int64_t t = 0; t < T; ++t) valid += mask[b * T + t] != 0;
-      length[b] = valid;
+  runs.reserve(static_cast<size_t>(B));
+  first_run.reserve(static_cast<size_t>(B) + 1);
+  length.reserve(static_cast<size_t>(B));
+  for (int64_t b = 0; b < B; ++b) {
+    first_run.push_back(static_cast<int32_t>(runs.size()));
+    int64_t valid = 0;
+    const uint8_t *const row = mask != nullptr ? mask + b * T : nullptr;
+    for (int64_t t = next_valid(row, 0, T); t < T;) {
+      const int64_t end = next_masked(row, t, T);
+      const auto k = [&](int64_t place) { return static_cast<int32_t>(problem.reverse ? T - place : place); };
+      runs.push_back(problem.reverse ? Run{k(end), k(t)} : Run{k(t), k(end)});
+      valid += end - t;
+      t = next_valid(row, end, T);
     }
+    if (problem.reverse) std::reverse(runs.begin() + first_run.back(), runs.end());
+    length.push_back(static_cast<int32_t>(valid));
+    tokens += valid;
   }
+  first_run.push_back(static_cast<int32_t>(runs.size()));
+}
+
+Schedule::Schedule(const tt_problem &problem, const ValidSteps &valid, int threads) {
+  const int64_t B = problem.batch, T = problem.steps;
+  const std::vector<int32_t> &length = valid.length;
   std::vector<int32_t> by_length(static_cast<size_t>(B));
   std::iota(by_length.begin(), by_length.end(), 0);
   std::stable_sort(by_length.begin(), by_length.end(), [&](int32_t a, int32_t b) { return length[a] > length[b]; });
-  tokens_ = std::accumulate(length.begin(), length.end(), int64_t{0});
+  tokens_ = valid.tokens;
 
   // As many shards as threads; twice as many where the work is long enough for a core to be taken away meanwhile.
   const double step = step_cost(problem);
@@ -154,7 +186,7 @@ Schedule::Schedule(const tt_problem &problem, const uint8_t *mask, int threads) 
     }
   }
 
-  std::vector<int32_t> valid, order, next;  // the valid steps of a sequence; rows, the one with the most steps first
+  std::vector<int32_t> order, next;  // rows, the one with the most steps first
   for (size_t number = 0; number < best.size(); ++number) {
     const Rows &rows = best[number];
     Part part;
@@ -167,28 +199,29 @@ Schedule::Schedule(const tt_problem &problem, const uint8_t *mask, int threads) 
     const auto steps_of = [&](int32_t row) { return rows.steps[order[row]]; };
     while (part.rows < static_cast<int32_t>(order.size()) && steps_of(part.rows) > 0) ++part.rows;
     const int64_t steps = part.rows > 0 ? steps_of(0) : 0;
-    int32_t live = part.rows, tokens = 0;
+    int32_t live = part.rows;
     for (int64_t at = 0; at < steps; ++at) {
       while (steps_of(live - 1) <= at) --live;
       part.live.push_back(live);
-      part.first_token.push_back(tokens);
-      tokens += live;
+      part.first_token.push_back(part.tokens);
+      part.tokens += live;
     }
-    part.token.resize(static_cast<size_t>(tokens));
+    part.token.reset(new Token[static_cast<size_t>(part.tokens)]);
     next.assign(order.size(), 0);  // the first free step of each row
     for (size_t i = 0; i < part.sequence.size(); ++i) {
       const int32_t sequence = part.sequence[i], row = place[rows.row[i]];
       if (length[sequence] == 0) continue;
-      valid.clear();
-      for (int64_t k = 0; k < T; ++k) {
-        const int64_t t = problem.reverse ? T - 1 - k : k;
-        if (mask == nullptr || mask[sequence * T + t] != 0) valid.push_back(static_cast<int32_t>(k));
-      }
       part.begins.push_back({next[row], row, sequence});
-      for (size_t v = 0; v < valid.size(); ++v) {
-        const int32_t until = v + 1 < valid.size() ? valid[v + 1] : static_cast<int32_t>(T);
-        part.token[part.first_token[next[row]++] + row] = {sequence, valid[v], until};
+      const int32_t *step = part.first_token.data() + next[row];
+      Token *const token = part.token.get() + row;
+      const int32_t last = valid.first_run[sequence + 1] - 1;
+      for (int32_t at = valid.first_run[sequence]; at <= last; ++at) {
+        const ValidSteps::Run run = valid.runs[at];
+        const int32_t until = at < last ? valid.runs[at + 1].begin : static_cast<int32_t>(T);
+        for (int32_t k = run.begin; k + 1 < run.end; ++k) token[*step++] = {sequence, k, k + 1};
+        token[*step++] = {sequence, run.end - 1, until};
       }
+      next[row] += length[sequence];
       part.ends.push_back({next[row] - 1, row, sequence});
     }
     const auto by_step = [](const Event &a, const Event &b) { return a.step < b.step; };
@@ -207,7 +240,7 @@ Schedule::Schedule(const tt_problem &problem, const uint8_t *mask, int threads) 
     shards_.push_back(std::move(part));
   }
   std::stable_sort(shards_.begin(), shards_.end(),
-                   [](const Part &a, const Part &b) { return a.token.size() > b.token.size(); });
+                   [](const Part &a, const Part &b) { return a.tokens > b.tokens; });
 }
 
 Shard Schedule::shard(int number) const {
@@ -215,13 +248,13 @@ Shard Schedule::shard(int number) const {
   Shard shard;
   shard.rows = part.rows;
   shard.steps = static_cast<int32_t>(part.live.size());
-  shard.tokens = static_cast<int32_t>(part.token.size());
+  shard.tokens = part.tokens;
   shard.chunks = static_cast<int32_t>(part.chunk.size());
   shard.sequences = static_cast<int32_t>(part.sequence.size());
   shard.most_tokens = part.most_tokens;
   shard.live = part.live.data();
   shard.first_token = part.first_token.data();
-  shard.token = part.token.data();
+  shard.token = part.token.get();
   shard.chunk = part.chunk.data();
   shard.begins = part.begins.data();
   shard.ends = part.ends.data();
@@ -233,7 +266,7 @@ Shard Schedule::shard(int number) const {
 size_t Schedule::bytes() const {
   size_t sum = 0;
   for (const Part &part : shards_) {
-    sum += part.token.size() * sizeof(Token) + 2 * part.live.size() * sizeof(int32_t) +
+    sum += static_cast<size_t>(part.tokens) * sizeof(Token) + 2 * part.live.size() * sizeof(int32_t) +
            (part.begins.size() + part.ends.size()) * sizeof(Event) + part.sequence.size() * sizeof(int32_t);
   }
   return sum;
