@@ -9,11 +9,11 @@ The grid is (H, F, B), its lengths log-normal around 80 steps, 5 to 400, padded 
 
 - kernel: by address, outputs allocated beforehand, so that page faults of fresh NumPy arrays are not measured.
 - layers: ``train_on_batch`` (Adam, mean squared error) and ``predict_on_batch`` of a small model.
-- peers: the same training step by nn.LSTM and nn.GRU, packed and padded, and by everybody; then the peers get batches
-  sorted by length and cut into 2, 4 or 8 of least padding, the best of which counts, and ours the batch as it came.
+- peers: the same training step by nn.LSTM, nn.GRU and nn.RNN, packed and padded, and by Keras; then steps on eight
+  batches, whose sequences are sorted by length for the peers and stay as they came for ours.
 - scaling: one axis at a time.
 
-The closing table judges medians and shows the best round beside them.
+The closing table judges medians and shows the best round beside them. The JSON file is written after each process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -58,50 +58,56 @@ def names(accepted: Sequence[str]) -> Any:
 # One process --------------------------------------------------------------------------------------------------------
 
 
-def work(name: str, given: argparse.Namespace) -> dict[str, Any]:
-    """What the process of one backend, or that of the kernels, measures."""
+def work(name: str, given: argparse.Namespace, done: Callable[[str, Any], None]) -> None:
+    """What the process of one backend, or that of the kernels, measures: a part's name and a row or all of it."""
     from throughtime import bench
 
     sizes = bench.GRID[:2] if given.quick else bench.GRID
-    found: dict[str, Any] = {"machine": bench.machine()}
+    done("machine", bench.machine())
     if name == "kernel":
         import layers_kernel
 
         if "kernel" in given.parts:
-            found |= layers_kernel.grid(given.cells, sizes, repeat=max(given.repeat, 3), say=say)
+            layers_kernel.grid(given.cells, sizes, repeat=max(given.repeat, 3), say=say, done=done)
         if "scaling" in given.parts:
-            found["scaling"] = layers_kernel.scaling(repeat=3, say=say)
-        return found
+            layers_kernel.scaling(repeat=3, say=say, done=done)
+        return
+    cases = [bench.Case.of_size(cell, size) for cell, size in itertools.product(given.cells, sizes)]
     if "layers" in given.parts:
-        found["layers"] = []
-        for cell, size in itertools.product(given.cells, sizes):
-            row = bench.compare(bench.Case.of_size(cell, size), repeat=given.repeat, peak=bench.peak_of())
-            found["layers"].append(row | {"backend": name})
+        for case in cases:
+            row = bench.compare(case, repeat=given.repeat, peak=bench.peak_of())
+            done("layers", [row | {"backend": name}])
             train, predict = row["train"]["ratio"], row["predict"]["ratio"]
-            say(f"{name} {cell} H={size[0]}: train {train:.1f} x, predict {predict:.1f} x")
+            say(f"{name} {case.cell} H={case.units}: train {train:.1f} x, predict {predict:.1f} x")
     if "peers" in given.parts:
         import layers_peers
 
-        found["peers"] = []
-        for cell, size in itertools.product([cell for cell in given.cells if cell != "rnn"], sizes):
-            row = layers_peers.compare(bench.Case.of_size(cell, size), name, repeat=given.repeat)
-            found["peers"].append(row)
-            said = ", ".join(f"{which} {one['ms']:.1f} ms" for which, one in row["steps"].items())
-            say(f"{name} {cell} H={size[0]}: {said}")
-    return found
+        for case in cases:
+            row = layers_peers.compare(case, name, repeat=given.repeat)
+            done("peers", [row])
+            for part in ("steps", "pool"):
+                said = ", ".join(f"{which} {one['ms']:.1f} ms" for which, one in row[part].items())
+                say(f"{name} {case.cell} H={case.units} {part}: {said}")
+
+
+def added(found: dict[str, Any], part: str, value: Any) -> None:
+    found[part] = found[part] + value if part in found and isinstance(value, list) else value
 
 
 def call(name: str, given: argparse.Namespace) -> dict[str, Any]:
-    """``work`` in a process of its own."""
+    """``work`` in a process of its own: what it had measured when it ended."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "found.json"
+        path = Path(folder) / "found.jsonl"
         command = [sys.executable, __file__, "--worker", name, "--json", str(path), "--repeat", str(given.repeat),
                    "--parts", ",".join(given.parts), "--cells", ",".join(given.cells)]  # fmt: skip
         # Keras imports TensorFlow, where it is installed, on every backend; the worker leaves it out.
         backend = "torch" if name == "kernel" else name
         quiet = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        subprocess.run([*command, *(["--quick"] if given.quick else [])], env=os.environ | quiet, check=True)
-        return json.loads(path.read_text())
+        ended = subprocess.run([*command, *(["--quick"] if given.quick else [])], env=os.environ | quiet)
+        found: dict[str, Any] = {"failed": [name] if ended.returncode else []}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            added(found, *json.loads(line))
+        return found
 
 
 # All of them --------------------------------------------------------------------------------------------------------
@@ -120,7 +126,8 @@ def main() -> None:
     if given.worker:
         if os.environ["KERAS_BACKEND"] != "tensorflow":
             sys.modules["tensorflow"] = None  # type: ignore[assignment]
-        given.json.write_text(json.dumps(work(given.worker, given)))
+        with given.json.open("w", buffering=1) as file:
+            work(given.worker, given, lambda part, value: print(json.dumps([part, value]), file=file))
         return
     load = os.getloadavg()
     workers = ["kernel"] if {"kernel", "scaling"} & set(given.parts) else []
@@ -131,15 +138,15 @@ def main() -> None:
         for part, value in call(name, given).items():
             if part == "machine":
                 found["machines"][name] = value
-            elif part in ("layers", "peers"):
-                found.setdefault(part, []).extend(value)
             else:
-                found[part] = value
-    found["load_after"] = os.getloadavg()
-    found["reach"] = layers_summary.reach(found)
+                added(found, part, value)
+        found["load_after"] = os.getloadavg()
+        found["reach"] = layers_summary.reach(found)
+        if given.json:
+            given.json.write_text(json.dumps(found, indent=1))
     print(layers_summary.text(found))
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1))
+    if found["failed"]:
+        sys.exit(f"not measured to the end: {', '.join(found['failed'])}")
 
 
 if __name__ == "__main__":

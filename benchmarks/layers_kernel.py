@@ -112,26 +112,28 @@ def timed(kernel: Kernel, *, repeat: int, threads: int = 0) -> dict[str, Any]:
     }  # fmt: skip
 
 
+Done = Callable[[str, Any], None]  # takes a part's name, and a row of it in a list or all of it
+
+
 def grid(
-    cells: Sequence[str], sizes: Sequence[tuple[int, int, int]], *, repeat: int, say: Callable[[str], None]
-) -> Any:
+    cells: Sequence[str], sizes: Sequence[tuple[int, int, int]], *, repeat: int, say: Callable[[str], None], done: Done
+) -> None:
     """Accuracy and times of every case, and of each instruction set."""
-    found: dict[str, Any] = {"accuracy": [], "kernel": [], "isas": list(native.supported())}
+    done("isas", list(native.supported()))
     for cell in cells:
         for isa in native.supported():
             proved(Kernel(Case.of_size(cell, GRID[0]), isa=isa))
         for size in sizes:
             kernel = Kernel(Case.of_size(cell, size))
-            found["accuracy"].append(proved(kernel))
+            done("accuracy", [proved(kernel)])
             for threads in (1, 2):
                 on = Kernel(kernel.case, threads=threads)
                 row = timed(on, repeat=repeat, threads=threads)
-                found["kernel"].append(row | {"threads": threads})
+                done("kernel", [row | {"threads": threads}])
                 say(f"kernel {cell} H={size[0]} threads={threads}: {row['training']['share']:.0%} of the peak")
-    return found
 
 
-def scaling(*, repeat: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
+def scaling(*, repeat: int, say: Callable[[str], None], done: Done) -> None:
     """LSTM, forward and backward, along one axis at a time from T=100, B=32, H=F=128, all steps valid, two threads."""
     axes: dict[str, dict[int, Case]] = {
         "T": {T: Case("lstm", 128, 128, (T,) * 8) for T in (10, 100, 1000, 10_000)},
@@ -140,14 +142,13 @@ def scaling(*, repeat: int, say: Callable[[str], None]) -> list[dict[str, Any]]:
         "valid %": {share: Case("lstm", 128, 128, (200, *[2 * share] * 63)) for share in (10, 25, 50, 75, 100)},
         "threads": dict.fromkeys((1, 2), Case("lstm", 256, 128, (100,) * 64)),
     }
-    rows = []
     for axis, cases in axes.items():
         for value, case in cases.items():
             threads = value if axis == "threads" else 0
             kernel = Kernel(case, threads=threads)
             timings = interleaved({"training": kernel.training}, repeat=repeat, peak=peak_of(threads), most=6)
             figures = timings["training"].figures(case.flops(TRAINING))
-            rows.append({"axis": axis, "value": value, "B": case.batch, "T": case.steps} | case.named() | figures)
+            row = {"axis": axis, "value": value, "B": case.batch, "T": case.steps} | case.named() | figures
+            done("scaling", [row])
             say(f"scaling {axis}={value}: {figures['gflops']:.0f} GFLOP/s, {figures['share']:.0%} of the peak")
     native.trim()
-    return rows

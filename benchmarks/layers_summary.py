@@ -58,7 +58,7 @@ def reach(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     peers = found.get("peers", ())
     for part, target, said in (
         ("steps", AGAINST_ALL, "random batches"),
-        ("buckets", AGAINST_BUCKETS, "bucketed peers"),
+        ("pool", AGAINST_BUCKETS, "sorted batches for the peers"),
     ):
         for backend, cell in dict.fromkeys((row["backend"], row["cell"]) for row in peers):
             mine = [row for row in peers if (row["backend"], row["cell"]) == (backend, cell)]
@@ -74,16 +74,14 @@ def reach(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def against_best(row: Mapping[str, Any], rows: Iterable[Mapping[str, Any]], part: str) -> tuple[float, float, str]:
-    """How many times as fast ours is as the fastest peer of all backends on the same case.
-
-    With ``part="buckets"`` the peers' single batch counts as well: they need not cut what is faster whole.
-    """
-    same = [one for one in rows if (one["cell"], one["H"]) == (row["cell"], row["H"])]
-    parts = ("steps", "buckets") if part == "buckets" else ("steps",)
+    """How many times as fast ours is as the fastest peer of all backends on the same case."""
     peers = {
         name if "nn" in name else f"{name} on {one['backend']}": figures
-        for one in same for each in parts for name, figures in one[each].items() if name != "ours"
-    }  # fmt: skip
+        for one in rows
+        if (one["cell"], one["H"]) == (row["cell"], row["H"])
+        for name, figures in one[part].items()
+        if name != "ours"
+    }
     best = min(peers, key=lambda name: peers[name]["ms"])
     ours, low = row[part]["ours"], min(figures["best_ms"] for figures in peers.values())
     return peers[best]["ms"] / ours["ms"], low / ours["best_ms"], f"{at(row)}: {best}"
@@ -150,7 +148,10 @@ def layers_table(found: Mapping[str, Any]) -> str:
         for row in found["layers"]
         for way in ("train", "predict")
     ]  # fmt: skip
-    return table("Layers: train_on_batch and predict_on_batch beside stock Keras's", header, rows)
+    title = (
+        "Layers beside stock Keras's: train_on_batch (shares count dx, which nobody needs here) and predict_on_batch"
+    )
+    return table(title, header, rows)
 
 
 def peers_table(found: Mapping[str, Any], part: str, title: str) -> str:
@@ -204,7 +205,7 @@ def text(found: Mapping[str, Any]) -> str:
     if "peers" in found:
         for part, title in (
             ("steps", "One training step with Adam, the batch as it came"),
-            ("buckets", "The same with batches that are sorted by length and cut; all sub-batches together"),
+            ("pool", "Steps on eight batches: sorted by length for the peers, as they came for ours"),
             ("no_optimizer", "Forward and backward with the gradient of x, through PyTorch, no optimizer"),
         ):
             shown.append(peers_table(found, part, title))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,16 +61,14 @@ class Peer:
     Steps come first, sequences are sorted by length beforehand, and both are free: not in the time.
 
     Args:
-        case: sizes, weights, data.
+        cases: a batch each, of one size; the first one's weights.
         packed: by pack_padded_sequence; otherwise the pads are computed, and each sequence's last step is picked.
-        groups: rows of the sub-batches, whose gradients are summed up for one step of Adam; None: one batch.
         x_gradient: the gradient of x is wanted, as inside a deeper network.
     """
 
-    def __init__(
-        self, case: Case, *, packed: bool, groups: Sequence[np.ndarray] | None = None, x_gradient: bool = False
-    ) -> None:
-        self.packed, self.batch = packed, case.batch
+    def __init__(self, *cases: Case, packed: bool, x_gradient: bool = False) -> None:
+        case = cases[0]
+        self.packed = packed
         self.layer = module(case)
         self.dense = torch.nn.Linear(case.units, 1)
         weight, bias = case.weights[3:]
@@ -78,14 +76,13 @@ class Peer:
         self.weights = [*self.layer.parameters(), *self.dense.parameters()]
         self.optimizer = torch.optim.Adam(self.weights, lr=1e-3, eps=1e-7)
         self.batches = []
-        for rows in groups if groups is not None else [np.arange(case.batch)]:
-            lengths = np.array(case.lengths)[rows]
-            rows = rows[np.argsort(-lengths, kind="stable")]
-            lengths = np.array(case.lengths)[rows]
-            x = torch.from_numpy(case.x[rows, : lengths.max()].transpose(1, 0, 2).copy()).requires_grad_(x_gradient)
-            last = torch.from_numpy(lengths - 1)
-            self.batches.append((x, torch.from_numpy(lengths), last, torch.from_numpy(case.target[rows])))
-        self.order = np.argsort(-np.array(case.lengths), kind="stable")
+        for case in cases:
+            lengths = np.array(case.lengths)
+            rows = np.argsort(-lengths, kind="stable")
+            x = torch.from_numpy(case.x[rows].transpose(1, 0, 2).copy()).requires_grad_(x_gradient)
+            last = torch.from_numpy(lengths[rows] - 1)
+            self.batches.append((x, last + 1, last, torch.from_numpy(case.target[rows])))
+        self.order = np.argsort(-np.array(cases[0].lengths), kind="stable")
 
     def outputs(self, batch: tuple[Any, ...]) -> torch.Tensor:
         x, lengths, last, _ = batch
@@ -96,26 +93,21 @@ class Peer:
             h = self.layer(x)[0][last, torch.arange(len(last))]
         return self.dense(h)
 
-    def gradients(self) -> None:
-        """Forward and backward."""
-        for weight in self.weights:
+    def gradients(self, number: int = 0) -> None:
+        """Forward and backward of one batch."""
+        batch = self.batches[number]
+        for weight in (*self.weights, batch[0]):
             weight.grad = None
-        for batch in self.batches:
-            batch[0].grad = None
-            loss = torch.square(self.outputs(batch) - batch[3]).sum() / self.batch
-            loss.backward()
+        torch.nn.functional.mse_loss(self.outputs(batch), batch[3]).backward()
 
-    def step(self) -> None:
-        self.gradients()
-        self.optimizer.step()
-
-    def predict(self) -> None:
-        with torch.inference_mode():
-            for batch in self.batches:
-                self.outputs(batch)
+    def steps(self) -> None:
+        """A step of Adam on each batch."""
+        for number in range(len(self.batches)):
+            self.gradients(number)
+            self.optimizer.step()
 
     def predictions(self) -> np.ndarray:
-        """In the order of the case, where there is one batch."""
+        """Of the first batch, in the order of its case."""
         with torch.inference_mode():
             sorted_ = self.outputs(self.batches[0]).numpy()
         found = np.empty_like(sorted_)
@@ -123,7 +115,7 @@ class Peer:
         return found
 
     def found(self, cell: str) -> list[np.ndarray]:
-        """Gradients in the order of Keras's weights."""
+        """Gradients of the first batch, in the order of Keras's weights."""
         self.gradients()
         named = weight_gradients(cell, self.layer)
         bias = np.stack([named["dbias"], named["drecurrent_bias"]]) if cell == "gru" else named["dbias"]

@@ -31,6 +31,8 @@ from throughtime.kernels.problem import CELLS
 
 pytestmark = pytest.mark.backend
 
+GRADIENT_NAMES = {"drecurrent_bias", *(f"d{name}" for name in DIFFERENTIABLE)}
+
 
 def tensors_of(case: Recurrence, **changes: Any) -> dict[str, Any]:
     return {name: None if one is None else tf.constant(one) for name, one in arguments(case, **changes).items()}
@@ -226,6 +228,25 @@ def test_a_loop_in_a_graph() -> None:
     exact = expected(case, weights)
     assert_close({name: one.numpy() for name, one in found.items()}, {name: exact[name] for name in found}, TOLERANCE)
     assert kept_bytes() == before
+
+
+@pytest.mark.parametrize(("cell", "name"), [("gru", "bias"), *(("lstm", name) for name in DIFFERENTIABLE)])
+def test_a_graph_computes_only_gradients_that_are_read(cell: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reads it here is the caller of the graph."""
+    case, asked = masked(cell, "gaps"), []
+    backward_at = native.backward_at
+
+    def spy(problem: Any, **given: Any) -> None:
+        asked.append({one for one in given if one in GRADIENT_NAMES})
+        backward_at(problem, **given)
+
+    monkeypatch.setattr(native, "backward_at", spy)
+    tensors = tensors_of(case)
+    inputs = {name: tf.identity(tensors[name])}
+    function = lambda: call(tensors | inputs, **settings_of(case))  # noqa: E731
+    found = tf.function(lambda: differentiated(function, inputs, cotangents_of(case)))()
+    assert_same_bits({f"d{name}": found[f"d{name}"].numpy()}, {f"d{name}": results(case)[f"d{name}"]})
+    assert asked[0] == ({"dbias", "drecurrent_bias"} if cell == "gru" else {f"d{name}"})
 
 
 # What is kept -------------------------------------------------------------------------------------------------------

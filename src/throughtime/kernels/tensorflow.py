@@ -8,15 +8,15 @@ computed anew for another one (a persistent tape). An eager ticket is given back
 graph keeps activations only where a gradient was built as well; those of a step that then takes no gradient wait until
 newer ones push them out (``native.keep_at_most``).
 
-TensorFlow does not say whether the gradient of x is needed, so it is always computed. Second and forward-mode
-derivatives raise DerivativeError.
+A graph computes the gradients that something in it reads. Eager TensorFlow does not say which are needed, so all are
+computed. Second and forward-mode derivatives raise DerivativeError.
 
 Keras on TensorFlow gives masked steps before the first valid one zero as their output, and so does this op.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import prod
 from typing import Any, NamedTuple
 
@@ -171,12 +171,16 @@ class _Call:
 
     def backward(self, kept: Any, *tensors: Any) -> tuple[list[Any], Callable[..., Any]]:
         if isinstance(kept, _Kept):
-            arrays = self.run_backward(kept.take(), [np.asarray(one) for one in tensors])
+            arrays = self.run_backward(kept.take(), [np.asarray(one) for one in tensors], self.gradients)
             gradients = [_adopted(one) for one in arrays]
         else:
+            wanted: list[str] | None = None
 
             def run(ticket: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
-                return self.run_backward(int(ticket), arrays)
+                nonlocal wanted
+                if wanted is None:  # now that the graph runs it is complete
+                    wanted = [name for name, one in zip(self.gradients, gradients, strict=True) if _is_read(one)]
+                return self.run_backward(int(ticket), arrays, wanted)
 
             gradients = tf.numpy_function(run, [kept, *tensors], [tf.float32] * len(self.gradients))
             like = dict(zip(self.names, tensors, strict=False))
@@ -198,13 +202,15 @@ class _Call:
         ticket = native.forward_at(problem, **_addresses(given), **_addresses(outputs), keep=keep)
         return list(outputs.values()), ticket
 
-    def run_backward(self, ticket: int, arrays: Any) -> list[np.ndarray]:
+    def run_backward(self, ticket: int, arrays: Any, wanted: Collection[str]) -> list[np.ndarray]:
+        """Gradients, empty in the places of those that are not wanted."""
         count = len(self.names)
         cotangents = {f"d{name}": one for name, one in zip(self.outputs, arrays[count:], strict=True)}
         problem, given = self.checked(arrays[:count], **cotangents)
-        gradients = {f"d{name}": _aligned(one.shape) for name, one in zip(self.names, arrays, strict=False)
-                     if name in self.gradients}  # fmt: skip
-        written = self.split_bias("dbias", gradients)
+        gradients = {f"d{name}": _aligned(one.shape if name in wanted else (0,) * one.ndim)
+                     for name, one in zip(self.names, arrays, strict=False) if name in self.gradients}  # fmt: skip
+        asked = {name: one for name, one in gradients.items() if name[1:] in wanted}
+        written = self.split_bias("dbias", asked)
         native.backward_at(problem, **_addresses(given), **_addresses(written), ticket=ticket)
         return list(gradients.values())
 
@@ -234,6 +240,19 @@ def _refuse(*cotangents: Any) -> Any:
         "the native kernels have first derivatives in reverse mode; second and forward-mode derivatives need Keras's "
         "own layers: tt.to_keras(model)."
     )
+
+
+def _is_read(tensor: Any) -> bool:
+    """Whether anything in a complete graph reads a tensor, other than copies that nothing reads."""
+    outputs = getattr(tensor.graph, "outputs", None)
+    if outputs is None or any(one is tensor for one in outputs):  # a graph without outputs: a session may fetch it
+        return True
+    for op in tensor.consumers():
+        if op.type not in ("Identity", "IdentityN"):
+            return True
+        if any(one is tensor and _is_read(copy) for one, copy in zip(op.inputs, op.outputs, strict=True)):
+            return True
+    return False
 
 
 def _aligned(shape: tuple[int, ...]) -> np.ndarray:
