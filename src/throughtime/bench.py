@@ -171,7 +171,7 @@ class Timings:
 
 def interleaved(
     calls: Mapping[str, Callable[[], object]], *, repeat: int, peak: Callable[[], float] | None = None,
-    least: float = 0.02, most: float = 30.0,
+    least: float = 0.1, most: float = 30.0,
 ) -> dict[str, Timings]:  # fmt: skip
     """Times calls in turn, so that what slows the machine down slows all of them down.
 
