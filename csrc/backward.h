@@ -7,14 +7,21 @@ TT_INLINE void add_cotangents(const float *dy, int64_t begin, int64_t end, int H
 }
 
 TT_INLINE float norm(const float *panels, size_t stride, int count) {
-  // Doubles, since squares of gradients that vanish are beyond float32; sixteen sums, since one would be a chain.
-  double sums[16] = {};
+  V sum = V{};
   for (int panel = 0; panel < count; ++panel) {
-    for (int j = 0; j < 16; ++j) sums[j] += double{panels[panel * stride + j]} * double{panels[panel * stride + j]};
+    for (int j = 0; j < 16; j += TT_LANES) {
+      const V value = load(panels + panel * stride + j);
+      sum = fma(value, value, sum);
+    }
   }
-  double sum = 0.0;
-  for (int j = 0; j < 16; ++j) sum += sums[j];
-  return static_cast<float>(__builtin_sqrt(sum));
+  const float all = total(sum);
+  if (all > 1e-24f && all < 1e30f) return __builtin_sqrtf(all);
+  // Squares of gradients that vanish or explode are beyond float32.
+  double exact = 0.0;
+  for (int panel = 0; panel < count; ++panel) {
+    for (int j = 0; j < 16; ++j) exact += double{panels[panel * stride + j]} * double{panels[panel * stride + j]};
+  }
+  return static_cast<float>(__builtin_sqrt(exact));
 }
 
 template <int32_t CELL>

@@ -14,13 +14,24 @@
 namespace tt {
 namespace {
 
-// What a step costs besides its rows, in rows: reading the weights, which is felt once they leave the second-level cache.
-// Measured by fitting the time of forward and backward over 1 to 42 rows at 64, 128 and 512 units.
-double step_cost(const tt_problem &problem) {
-  const double floats = static_cast<double>(problem.units) * static_cast<double>(problem.units) *
-                        layout_of(problem.cell).h_slots;
-  return floats * sizeof(float) > 1.5e6 ? 4.0 : 0.5;
-}
+// What a step of so many rows costs, in rows: itself, its rows, and reading the weights. Once those leave the second-level
+// cache they are what a step of few rows waits for. Measured by fitting the time of forward and backward over 2 to 42 rows:
+// at 512 units to 4%; at 256 and below the weights stay in the cache.
+struct StepCost {
+  explicit StepCost(const tt_problem &problem) {
+    const double floats = static_cast<double>(problem.units) * static_cast<double>(problem.units) *
+                          layout_of(problem.cell).h_slots;
+    if (floats * sizeof(float) > 1.5e6) {
+      itself = 1.7;
+      reading = 5.2;
+      row = 0.64;
+    }
+  }
+  double of(double rows) const { return std::max(rows + itself, reading + row * rows); }
+
+  double itself = 0.5;
+  double reading = 0, row = 0;  // where reading takes longer than computing
+};
 
 double work(const tt_problem &problem, int64_t tokens) {
   return 2.0 * static_cast<double>(tokens) * layout_of(problem.cell).x_slots * static_cast<double>(problem.units) *
@@ -55,11 +66,12 @@ int64_t next_masked(const uint8_t *row, int64_t t, int64_t T) {
 struct Rows {
   std::vector<int32_t> row;
   std::vector<int64_t> steps;
-  double cost = 0;  // in rows: the steps of each row, and what the steps cost by themselves
+  double cost = 0;  // of all steps, in rows
 };
 
 // Each sequence, the longest first, goes to the row that is free first.
-Rows laid_into(int rows, const int32_t *begin, const int32_t *end, const std::vector<int32_t> &length, double step) {
+Rows laid_into(int rows, const int32_t *begin, const int32_t *end, const std::vector<int32_t> &length,
+               const StepCost &step) {
   Rows laid;
   laid.steps.assign(static_cast<size_t>(rows), 0);
   laid.row.reserve(static_cast<size_t>(end - begin));
@@ -67,13 +79,17 @@ Rows laid_into(int rows, const int32_t *begin, const int32_t *end, const std::ve
     const auto free = std::min_element(laid.steps.begin(), laid.steps.end());
     laid.row.push_back(static_cast<int32_t>(free - laid.steps.begin()));
     *free += length[*at];
-    laid.cost += length[*at];
   }
-  laid.cost += step * static_cast<double>(*std::max_element(laid.steps.begin(), laid.steps.end()));
+  std::vector<int64_t> ends = laid.steps;  // of the rows, the first one to end first
+  std::sort(ends.begin(), ends.end());
+  int64_t before = 0;
+  for (size_t ended = 0; ended < ends.size(); before = ends[ended++]) {
+    laid.cost += static_cast<double>(ends[ended] - before) * step.of(static_cast<double>(ends.size() - ended));
+  }
   return laid;
 }
 
-Rows best_rows(const int32_t *begin, const int32_t *end, const std::vector<int32_t> &length, double step) {
+Rows best_rows(const int32_t *begin, const int32_t *end, const std::vector<int32_t> &length, const StepCost &step) {
   int64_t tokens = 0, longest = 1;
   for (const int32_t *at = begin; at != end; ++at) {
     tokens += length[*at];
@@ -82,7 +98,7 @@ Rows best_rows(const int32_t *begin, const int32_t *end, const std::vector<int32
   const int most = static_cast<int>(std::min<int64_t>(kMostRows, end - begin));
   // As many as keep all rows busy for as long as the longest sequence takes; a few more where they do not fit so well.
   const int least = std::max(1, static_cast<int>(std::min<int64_t>(most, (tokens + longest - 1) / longest)));
-  const double ideal = static_cast<double>(tokens) + step * static_cast<double>(longest);
+  const double ideal = static_cast<double>(tokens) + step.itself * static_cast<double>(longest);
   Rows best = laid_into(least, begin, end, length, step);
   for (int rows = least + 1; rows <= std::min(most, least + 4) && best.cost > 1.02 * ideal; ++rows) {
     Rows other = laid_into(rows, begin, end, length, step);
@@ -152,7 +168,7 @@ Schedule::Schedule(const tt_problem &problem, const ValidSteps &valid, int threa
   tokens_ = valid.tokens;
 
   // As many shards as threads; twice as many where the work is long enough for a core to be taken away meanwhile.
-  const double step = step_cost(problem);
+  const StepCost step(problem);
   const int most = static_cast<int>(std::max<int64_t>(1, std::min<int64_t>(threads, tokens_ / kLeastTokens)));
   Cuts best_cuts;
   std::vector<Rows> best;

@@ -23,11 +23,13 @@ TT_INLINE V reciprocal(V d) {
   const V y = _mm512_rcp14_ps(d);
   return fma(y, _mm512_fnmadd_ps(d, y, splat(1.0f)), y);
 }
+TT_INLINE float total(V v) { return _mm512_reduce_add_ps(v); }
 #elif TT_LANES == 8
 TT_INLINE V splat(float x) { return _mm256_set1_ps(x); }
 TT_INLINE V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
 TT_INLINE V clamp(V x, float low, float high) { return _mm256_min_ps(splat(high), _mm256_max_ps(splat(low), x)); }
 TT_INLINE V reciprocal(V d) { return splat(1.0f) / d; }
+TT_INLINE float total(V v) { return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7])); }
 #else
 TT_INLINE V splat(float x) { return V{x, x, x, x}; }
 TT_INLINE V fma(V a, V b, V c) { return a * b + c; }
@@ -36,6 +38,7 @@ TT_INLINE V clamp(V x, float low, float high) {
   return x > splat(high) ? splat(high) : x;
 }
 TT_INLINE V reciprocal(V d) { return splat(1.0f) / d; }
+TT_INLINE float total(V v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 #endif
 
 // The functions take several vectors at once and do each operation on all of them: one chain of dependent operations is
