@@ -148,8 +148,8 @@ def kernel_row(H: int, share: float, *, threads: int = 2, telemetry: float = 0.0
             "telemetry": telemetry, "best_telemetry": 0.0}  # fmt: skip
 
 
-def peer_row(backend: str, steps: dict[str, float], buckets: dict[str, float]) -> dict:
-    parts = {"steps": steps, "buckets": buckets}
+def peer_row(backend: str, steps: dict[str, float], pool: dict[str, float]) -> dict:
+    parts = {"steps": steps, "pool": pool}
     made = {part: {name: figures(ms) for name, ms in each.items()} for part, each in parts.items()}
     return {"cell": "lstm", "H": 64, "F": 1, "B": 1, "tokens": 1, "backend": backend, **made}
 
@@ -167,8 +167,8 @@ def measured() -> dict:
                    kernel_row(512, 0.9, telemetry=0.03)],
         "layers": layers,
         "peers": [
-            peer_row("jax", {"ours": 1.0, "Keras": 8.0}, {"ours": 1.0, "Keras, 2": 3.0}),
-            peer_row("torch", {"ours": 2.0, "Keras": 90.0, "nn padded": 5.0}, {"ours": 2.0, "nn padded, 4": 4.0}),
+            peer_row("jax", {"ours": 1.0, "Keras": 8.0}, {"ours": 1.0, "Keras": 3.0}),
+            peer_row("torch", {"ours": 2.0, "Keras": 90.0, "nn padded": 5.0}, {"ours": 2.0, "nn padded": 4.0}),
         ],
         "accuracy": [{"cell": "gru", "H": 64, "ratio": 1.5, "worst": "dbias",
                       "errors": {"dbias": {"ours": 3e-6, "pytorch": 2e-6, "ratio": 1.5}}}],
@@ -191,39 +191,41 @@ def test_each_line_is_judged_at_its_worst_case(summary) -> None:
     assert lines["error against float64 beside PyTorch's"]["met"]
 
 
-def test_the_best_peer_is_of_any_backend_and_bucketed_peers_may_stay_whole(summary) -> None:
+def test_the_best_peer_is_of_any_backend(summary) -> None:
     lines = {one["what"]: one for one in summary.reach(measured())}
     assert (
         lines["lstm on jax against the best peer, random batches"]["median"] == 5.0
     )  # nn padded, of the other process
     assert lines["lstm on torch against the best peer, random batches"]["median"] == 2.5
-    assert lines["lstm on jax against the best peer, bucketed peers"]["median"] == 3.0
-    assert lines["lstm on torch against the best peer, bucketed peers"]["median"] == 1.5
+    assert lines["lstm on jax against the best peer, sorted batches for the peers"]["median"] == 3.0
+    assert lines["lstm on torch against the best peer, sorted batches for the peers"]["median"] == 1.5
 
 
 def test_the_text_has_every_part(summary) -> None:
     found = measured()
     found["reach"] = summary.reach(found)
     text = summary.text(json.loads(json.dumps(found)))
-    for said in ("Kernels", "Root mean square", "Layers", "Scaling", "Adam", "nn padded, 4", "MISSED", "portable"):
+    for said in ("Kernels", "Root mean square", "Layers", "Scaling", "Adam", "eight batches", "MISSED", "portable"):
         assert said in text
     assert summary.text(found | {"peers": [], "reach": []}).count("MISSED") == 0
 
 
-def test_groups_of_least_padding_are_the_best_of_all(summary) -> None:
-    import itertools
+def test_a_pool_is_the_same_sequences_sorted(summary) -> None:
+    from layers_peers import POOL, pools
 
-    from layers_peers import least_padding
+    case = bench.Case.of_size("gru", (4, 2, 6))
+    random, ordered = pools(case)
+    assert len(random) == len(ordered) == POOL
+    assert random[0].lengths == case.lengths
+    every = [length for batch in random for length in batch.lengths]
+    assert [length for batch in ordered for length in batch.lengths] == sorted(every)
+    assert {batch.batch for batch in random + ordered} == {6}
 
-    lengths = np.random.default_rng(5).integers(1, 40, 9)
-    ordered = np.sort(lengths)
 
-    def padded(groups: list[np.ndarray]) -> int:
-        return sum(len(group) * int(group.max()) for group in groups)
+def test_parts_are_added_row_by_row(summary) -> None:
+    import layers
 
-    for count in (1, 2, 3, 4):
-        groups = least_padding(lengths, count)
-        assert sorted(np.concatenate(groups).tolist()) == list(range(9))
-        every = itertools.combinations(range(1, 9), count - 1)
-        best = min(padded(np.split(ordered, list(cuts))) for cuts in every)
-        assert padded([lengths[rows] for rows in groups]) == best
+    found: dict = {}
+    for part, value in (("machine", {"a": 1}), ("peers", [1]), ("peers", [2]), ("machine", {"a": 2})):
+        layers.added(found, part, value)
+    assert found == {"machine": {"a": 2}, "peers": [1, 2]}
