@@ -1,4 +1,5 @@
 // The C ABI: arguments are checked, the work is planned, handed out, and put together.
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <limits>
@@ -12,6 +13,7 @@
 #include "packing.h"
 #include "pool.h"
 #include "schedule.h"
+#include "taps.h"
 #include "throughtime.h"
 
 namespace tt {
@@ -169,7 +171,16 @@ int32_t tt_backward(const tt_problem *problem, const tt_inputs *inputs, const tt
       nothing.struct_size = sizeof nothing;
       forward(*problem, *inputs, nothing, activations->schedule, isa, &activations->blocks);
     }
-    backward(*problem, *inputs, *cotangents, *gradients, *activations, isa);
+    if (gradients->tap == 0) {
+      backward(*problem, *inputs, *cotangents, *gradients, *activations, isa);
+      return TT_OK;
+    }
+    tt_gradients tapped = *gradients;
+    std::vector<float> norms(static_cast<size_t>(problem->batch * problem->steps));
+    if (tapped.norms == nullptr) tapped.norms = norms.data();
+    backward(*problem, *inputs, *cotangents, tapped, *activations, isa);
+    if (gradients->norms != nullptr) std::copy_n(gradients->norms, norms.size(), norms.data());
+    leave_at_tap(*problem, inputs->mask, std::move(norms), gradients->tap);
     return TT_OK;
   } catch (const std::bad_alloc &) {
     return TT_OUT_OF_MEMORY;

@@ -256,6 +256,7 @@ TT_API XLA_FFI_Error *tt_xla_backward(XLA_FFI_CallFrame *frame) {
       .dkernel = result(&call, 3, "dkernel", &given.kernel),
       .drecurrent_kernel = result(&call, 4, "drecurrent_kernel", &given.recurrent_kernel),
       .dbias = result(&call, 5, "dbias", &given.bias),
+      .tap = attribute(&call, "tap"),
   };
   if (gradients.dbias != NULL && given.problem.cell == TT_GRU)
     gradients.drecurrent_bias = gradients.dbias + given.bias.dims[1];

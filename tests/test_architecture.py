@@ -40,6 +40,8 @@ ORDER = (
     "layers.recurrent",
     "layers.explanation",
     "layers.swapping",
+    "gradients.jax gradients.torch gradients.tensorflow gradients.trajectory gradients.watching",
+    "gradients.differentiate",
     "gradients.flow",
     "gradients.guard",
     "gradients.monitor",
@@ -68,7 +70,11 @@ LEVEL = {module: level for level, line in enumerate(ORDER) for module in line.sp
 UNIMPORTED = ("cli", "__main__", "")  # "" is the root package
 
 # The only files that know a framework, each its own.
-FRAMEWORK_OF = {"kernels.jax": "jax", "kernels.torch": "torch", "kernels.tensorflow": "tensorflow"}
+FRAMEWORK_OF = {
+    f"{room}.{framework}": framework
+    for room in ("kernels", "gradients")
+    for framework in ("jax", "torch", "tensorflow")
+}
 FRAMEWORKS = {"jax": "jax", "jaxlib": "jax", "torch": "torch", "tensorflow": "tensorflow"}
 
 FORBIDDEN_NAMES = {

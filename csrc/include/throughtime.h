@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define TT_ABI_VERSION 1
+#define TT_ABI_VERSION 2
 
 /* Which recurrence. */
 enum {
@@ -116,6 +116,7 @@ typedef struct {
   float *dc0;               /* (B, H), LSTM only */
   float *norms;             /* (B, T): the Euclidean norm over units of dL/dh_k at valid step k, all ways to the loss
                                together; 0 at masked steps */
+  int32_t tap;              /* not 0: the norms are also left under this number, see tt_tap */
 } tt_gradients;
 
 /* Outputs, final states and, with `ticket`, what a backward pass needs. */
@@ -125,6 +126,14 @@ TT_API int32_t tt_forward(const tt_problem *problem, const tt_inputs *inputs, co
  * evicted costs a second forward pass and changes no result. */
 TT_API int32_t tt_backward(const tt_problem *problem, const tt_inputs *inputs, const tt_cotangents *cotangents,
                            const tt_gradients *gradients);
+
+/* What the last backward pass with a tap left under its number, so that the norms of a training step that is compiled as
+ * a whole can be read after it: tt_tap says how many passes there were since the tap was closed, 0 for none, and how large
+ * the last one was; tt_read_tap copies its norms (batch, steps) and mask, or is TT_INVALID where another pass with another
+ * size came in between; `mask` may be NULL. tt_close_tap forgets what was left. */
+TT_API uint64_t tt_tap(int32_t tap, int64_t *batch, int64_t *steps);
+TT_API int32_t tt_read_tap(int32_t tap, int64_t batch, int64_t steps, float *norms, uint8_t *mask);
+TT_API void tt_close_tap(int32_t tap);
 
 /* Gives back what a ticket holds. Unknown tickets, and 0, are ignored. */
 TT_API void tt_release(uint64_t ticket);

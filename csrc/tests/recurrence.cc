@@ -230,7 +230,7 @@ Call::Call(const Recurrence &recurrence, const Wanted &wanted, int64_t gap)
   gradients = {sizeof gradients, found.gradients[X].data(), found.gradients[KERNEL].data(),
                found.gradients[RECURRENT_KERNEL].data(), found.gradients[BIAS].data(),
                found.gradients[RECURRENT_BIAS].data(), found.gradients[H0].data(), found.gradients[C0].data(),
-               found.norms.data()};
+               found.norms.data(), 0};
 }
 
 int32_t Call::forward() { return found.forward_status = tt_forward(&problem, &inputs, &outputs); }

@@ -46,6 +46,38 @@ TEST(each_gradient_alone_is_what_it_is_with_the_others) {
   }
 }
 
+// Taps ---------------------------------------------------------------------------------------------------------------
+
+TEST(a_tap_keeps_the_norms_of_the_last_pass) {
+  constexpr int32_t kTap = 7;
+  for (const int32_t cell : kCells) {
+    for (const bool norms : {false, true}) {
+      const Recurrence recurrence = small(cell), other(cell, {2, 3, 3, 18}, NO_MASK);
+      const Found whole = results(recurrence);
+      EXPECT(tt_tap(kTap, nullptr, nullptr) == 0, "passes before the first one");
+      Call before(other), call(recurrence, [&] { Wanted wanted; wanted.norms = norms; return wanted; }());
+      for (Call *one : {&before, &call}) {
+        one->gradients.tap = kTap;
+        one->forward();
+        EXPECT(one->backward() == TT_OK, recurrence.words());
+      }
+      EXPECT(call.found.gradients == whole.gradients, "gradients of a pass with a tap");
+      int64_t B = 0, T = 0;
+      EXPECT(tt_tap(kTap, &B, &T) == 2, "passes");
+      EXPECT(B == recurrence.problem.batch && T == recurrence.problem.steps, "the size of the last pass");
+      Floats found(static_cast<size_t>(B * T), 0.0f);
+      std::vector<uint8_t> mask(static_cast<size_t>(B * T));
+      EXPECT(tt_read_tap(kTap, B, T, found.data(), mask.data()) == TT_OK, recurrence.words());
+      EXPECT(found == whole.norms, recurrence.words());
+      for (int64_t i = 0; i < B * T; ++i) EXPECT(mask[i] == (recurrence.mask[i] != 0), "the mask of the last pass");
+      EXPECT(tt_read_tap(kTap, B + 1, T, found.data(), nullptr) == TT_INVALID, "another size");
+      EXPECT(tt_tap(kTap + 1, nullptr, nullptr) == 0, "another tap");
+      tt_close_tap(kTap);
+      EXPECT(tt_read_tap(kTap, B, T, found.data(), nullptr) == TT_INVALID, "a closed tap");
+    }
+  }
+}
+
 TEST(results_are_repeated_bit_for_bit) {
   for (const int32_t cell : kCells) {
     Recurrence recurrence(cell, {33, 41, 19, 35}, GAPS);

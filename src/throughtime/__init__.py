@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .data.tables import read_table as read_table
     from .data.transforms import Preparation as Preparation
     from .errors import ThroughtimeError as ThroughtimeError
+    from .gradients.flow import gradient_flow as gradient_flow
     from .layers.explanation import explain as explain
     from .layers.recurrent import GRU as GRU
     from .layers.recurrent import LSTM as LSTM
@@ -49,6 +50,7 @@ _PLACES = {
     "accelerate": ("layers.swapping", True),
     "to_keras": ("layers.swapping", True),
     "explain": ("layers.explanation", True),
+    "gradient_flow": ("gradients.flow", True),
     "train": ("training.train", True),
     "Run": ("training.run", True),
     "write_report": ("report.page", False),

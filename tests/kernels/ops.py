@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from recurrences import Recurrence
+from recurrences import Recurrence, assert_close
 
 from throughtime.kernels import native, reference
 
@@ -36,11 +36,11 @@ def arguments(case: Recurrence, **changes: Any) -> dict[str, Any]:
     return {name: given[name] for name in INPUTS} | {"x": x, "bias": bias} | changes
 
 
-def settings_of(case: Recurrence, *, sequences: bool = True, training: bool = True) -> dict[str, Any]:
+def settings_of(case: Recurrence, *, sequences: bool = True, training: bool = True, tap: int = 0) -> dict[str, Any]:
     problem = case.problem
     return {
         "cell": problem.cell, "reverse": problem.reverse, "zero_masked": problem.zero_masked,
-        "return_sequences": sequences, "training": training,
+        "return_sequences": sequences, "training": training, "tap": tap,
     }  # fmt: skip
 
 
@@ -64,6 +64,19 @@ def expected(case: Recurrence, cotangents: dict[str, np.ndarray] | None = None) 
         found["dbias"] = np.stack([found["dbias"], found["drecurrent_bias"]])
     wanted = ("last", "y", "hn", "cn", *(f"d{name}" for name in DIFFERENTIABLE))
     return {name: found[name] for name in wanted if found[name] is not None}
+
+
+def check_tap(case: Recurrence, tap: int) -> None:
+    """What one backward pass left at a tap is what NumPy has."""
+    exact = case.astype(np.float64)
+    weights = {f"d{name}": one.astype(np.float64) for name, one in cotangents_of(case).items()}
+    norms = reference.backward(exact.problem, **exact.inputs, **weights, norms=True).norms
+    left = native.tapped(tap)
+    assert left is not None and left.passes == 1
+    assert_close({"norms": left.norms}, {"norms": norms}, TOLERANCE)
+    np.testing.assert_array_equal(left.mask, case.inputs["mask"])
+    native.close_tap(tap)
+    assert native.tapped(tap) is None
 
 
 def without_sequences(results: dict[str, Any]) -> dict[str, Any]:

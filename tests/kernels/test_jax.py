@@ -15,6 +15,7 @@ from ops import (
     FLAGS,
     TOLERANCE,
     arguments,
+    check_tap,
     cotangents_of,
     expected,
     kept_bytes,
@@ -65,8 +66,8 @@ def check(case: Recurrence, **options: Any) -> None:
     assert_close(found, without_sequences(expected(case, cotangents_of(case, sequences=False))), TOLERANCE)
 
 
-def loss(case: Recurrence, tensors: dict[str, Any], mask: Any) -> Any:
-    outputs = call(mask, tensors, **settings_of(case))
+def loss(case: Recurrence, tensors: dict[str, Any], mask: Any, **settings: Any) -> Any:
+    outputs = call(mask, tensors, **settings_of(case, **settings))
     return sum((outputs[name] * jnp.asarray(one)).sum() for name, one in cotangents_of(case).items())
 
 
@@ -326,3 +327,13 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
             call(mask, tensors, **settings_of(case))
     finally:
         op._why_not_registered.cache_clear()
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_tap_has_the_norms_of_a_compiled_step(cell: str, jit: bool) -> None:
+    case = masked(cell, "gaps")
+    tensors, mask = split(case)
+    gradient = jax.grad(lambda moved: loss(case, moved, mask, tap=901))
+    jax.block_until_ready((jax.jit(gradient) if jit else gradient)(tensors))
+    check_tap(case, 901)

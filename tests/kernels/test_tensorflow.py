@@ -15,6 +15,7 @@ from ops import (
     FLAGS,
     TOLERANCE,
     arguments,
+    check_tap,
     cotangents_of,
     expected,
     kept_bytes,
@@ -367,3 +368,17 @@ def test_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     assert op.why_not(tf.zeros(3)) == "TensorFlow computes on GPU, and the native kernels run on the CPU."
     monkeypatch.setattr(native, "why_not_available", lambda: "it was not built.")
     assert op.why_not(tf.zeros(3)) == "it was not built."
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_tap_has_the_norms_of_a_compiled_step(cell: str, graph: bool) -> None:
+    case = masked(cell, "gaps")
+    tensors = tensors_of(case)
+    inputs = {name: tensors[name] for name in DIFFERENTIABLE if tensors[name] is not None}
+
+    def both() -> dict[str, Any]:
+        return differentiated(lambda: call(tensors, **settings_of(case, tap=903)), inputs, cotangents_of(case))
+
+    assert (tf.function(both) if graph else both)()
+    check_tap(case, 903)

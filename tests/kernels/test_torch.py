@@ -15,6 +15,7 @@ from ops import (
     FLAGS,
     TOLERANCE,
     arguments,
+    check_tap,
     cotangents_of,
     expected,
     kept_bytes,
@@ -398,3 +399,13 @@ def test_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(native, "why_not_available", lambda: "it was not built.")
     assert op.why_not(torch.zeros(3)) == "it was not built."
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_tap_has_the_norms_of_a_compiled_step(cell: str, compiled: bool) -> None:
+    case = masked(cell, "gaps")
+    tensors = tensors_of(case)
+    through = torch.compile(call, fullgraph=True, backend="aot_eager") if compiled else call
+    differentiated(through(tensors, **settings_of(case, tap=902)), tensors, cotangents_of(case))
+    check_tap(case, 902)

@@ -2,7 +2,8 @@
 
 It works under ``jit``, ``grad``, ``vjp``, ``jacrev``, ``checkpoint``, ``scan`` and ``vmap`` (one call after another).
 Nothing is computed for a gradient that nobody asked for, nor read for an output that does not reach the loss. Calling
-it is pure: what a forward pass keeps for the backward pass is found by a ticket, and computed anew where it is gone.
+it is pure, but for a ``tap``: what a forward pass keeps for the backward pass is found by a ticket, and computed anew
+where it is gone.
 
 Reverse mode is all there is: ``jvp`` and second derivatives raise DerivativeError (under ``jit`` JAX raises its own
 TypeError for ``jvp``, since no code of ours runs then).
@@ -40,6 +41,7 @@ class Setting(NamedTuple):
     reverse: bool
     zero_masked: bool
     return_sequences: bool
+    tap: int
 
 
 class Inputs(NamedTuple):
@@ -65,7 +67,7 @@ class Outputs(NamedTuple):
 
 def recurrent(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
-    *, cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, training: bool,
+    *, cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, training: bool, tap: int = 0,
 ) -> Outputs:  # fmt: skip
     """A recurrence over the valid steps of a padded batch.
 
@@ -81,6 +83,7 @@ def recurrent(
         zero_masked: outputs are zero at masked steps (Keras's ``zero_output_for_mask``).
         return_sequences: ``y`` is wanted.
         training: not needed on JAX, which says itself whether there is a derivative to be taken.
+        tap: not 0: a backward pass leaves the norms of dL/dh_k under this number, for ``native.tapped``.
 
     Returns:
         ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM,
@@ -102,7 +105,7 @@ def recurrent(
     refused = _why_not_registered()
     if refused is not None:
         raise BackendError(refused)
-    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences))
+    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences), int(tap))
     inputs = Inputs(x, mask, h0, c0, kernel, recurrent_kernel, bias)
     try:
         return _recurrent(setting, inputs)
@@ -213,6 +216,7 @@ def _call(target: str, setting: Setting, results: tuple[Any, ...], arrays: tuple
         reverse=np.int32(setting.reverse),
         masked_output=np.int32(setting.zero_masked),
         leading_initial=np.int32(1),
+        tap=np.int32(setting.tap),
     )
 
 

@@ -11,11 +11,14 @@ import sys
 from ctypes import byref, c_double, c_int32, c_int64, c_uint32, c_uint64, c_void_p, sizeof
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from ..errors import ArgumentError, BackendError, listed, one_of
 from .problem import CELLS, ISAS, Problem
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 LIBRARY_VARIABLE = "THROUGHTIME_LIBRARY"
 FILE_NAMES = ("libthroughtime.so", "libthroughtime.dylib")
 OK, INVALID, OUT_OF_MEMORY, UNSUPPORTED_ISA = range(4)
@@ -123,6 +126,7 @@ class CGradients(ctypes.Structure):
     _fields_ = (
         ("struct_size", c_uint32), ("dx", c_void_p), ("dkernel", c_void_p), ("drecurrent_kernel", c_void_p),
         ("dbias", c_void_p), ("drecurrent_bias", c_void_p), ("dh0", c_void_p), ("dc0", c_void_p), ("norms", c_void_p),
+        ("tap", c_int32),
     )  # fmt: skip
 
 
@@ -134,6 +138,9 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "tt_keep_at_most": (c_uint64, [c_uint64]),
     "tt_memory": (None, [c_void_p] * 2),
     "tt_trim": (None, []),
+    "tt_tap": (c_uint64, [c_int32] + [c_void_p] * 2),
+    "tt_read_tap": (c_int32, [c_int32] + [c_int64] * 2 + [c_void_p] * 2),
+    "tt_close_tap": (None, [c_int32]),
     "tt_status_message": (ctypes.c_char_p, [c_int32]),
     "tt_isa": (c_int32, []),
     "tt_isa_supported": (c_int32, [c_int32]),
@@ -185,6 +192,36 @@ def keep_at_most(byte_count: int) -> int:
 def trim() -> None:
     """Gives the memory that waits to be used again back to the system."""
     load().tt_trim()
+
+
+class Tapped(NamedTuple):
+    """What the last backward pass with a tap left.
+
+    ``passes``: how many there were since the tap was closed. ``norms``: (B, T) float32, of dL/dh_k, 0 at masked steps.
+    ``mask``: (B, T) bool, as the layer was given it, by place. ``norms`` are by order of processing.
+    """
+
+    passes: int
+    norms: np.ndarray
+    mask: np.ndarray
+
+
+def tapped(tap: int) -> Tapped | None:
+    """What the last backward pass with this tap left; None where there was none since the tap was closed."""
+    library, batch, steps = load(), c_int64(), c_int64()
+    while True:  # until no other pass comes in between
+        passes = library.tt_tap(tap, byref(batch), byref(steps))
+        if not passes:
+            return None
+        size = batch.value, steps.value
+        norms, mask = np.empty(size, np.float32), np.empty(size, bool)
+        if library.tt_read_tap(tap, *size, norms.ctypes.data, mask.ctypes.data) == OK:
+            return Tapped(passes, norms, mask)
+
+
+def close_tap(tap: int) -> None:
+    """Forgets what was left at a tap."""
+    load().tt_close_tap(tap)
 
 
 def isa() -> str:

@@ -12,6 +12,7 @@ from ctypes import addressof, byref, c_uint64, sizeof
 import numpy as np
 
 from .library import OK, CCotangents, CForwardOutputs, CGradients, CInputs, refuse, struct_of
+from .library import close_tap as close_tap
 from .library import isa as isa
 from .library import keep_at_most as keep_at_most
 from .library import load as load
@@ -19,6 +20,7 @@ from .library import memory as memory
 from .library import peak_gflops as peak_gflops
 from .library import release as release
 from .library import supported as supported
+from .library import tapped as tapped
 from .library import threads as threads
 from .library import trim as trim
 from .library import why_not_available as why_not_available
@@ -94,6 +96,7 @@ def backward_at(
     dh0: int = 0,
     dc0: int = 0,
     norms: int = 0,
+    tap: int = 0,
 ) -> None:
     """``tt_backward`` on addresses, 0 for NULL; nothing is checked or copied.
 
@@ -105,7 +108,9 @@ def backward_at(
         sizeof(CInputs), x, x_batch_stride, x_step_stride, mask, h0, c0, kernel, recurrent_kernel, bias, recurrent_bias
     )
     cotangents = CCotangents(sizeof(CCotangents), dy, dlast, dhn, dcn, ticket)
-    gradients = CGradients(sizeof(CGradients), dx, dkernel, drecurrent_kernel, dbias, drecurrent_bias, dh0, dc0, norms)
+    gradients = CGradients(
+        sizeof(CGradients), dx, dkernel, drecurrent_kernel, dbias, drecurrent_bias, dh0, dc0, norms, tap
+    )
     status = load().tt_backward(byref(struct_of(problem)), byref(inputs), byref(cotangents), byref(gradients))
     if status != OK:
         refuse(problem, status)

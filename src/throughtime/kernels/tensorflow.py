@@ -39,6 +39,7 @@ class Setting(NamedTuple):
     reverse: bool
     zero_masked: bool
     return_sequences: bool
+    tap: int
 
 
 class Outputs(NamedTuple):
@@ -53,7 +54,7 @@ class Outputs(NamedTuple):
 @tf.autograph.experimental.do_not_convert
 def recurrent(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
-    *, cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, training: bool,
+    *, cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, training: bool, tap: int = 0,
 ) -> Outputs:  # fmt: skip
     """A recurrence over the valid steps of a padded batch.
 
@@ -69,6 +70,7 @@ def recurrent(
         zero_masked: outputs are zero at masked steps (Keras's ``zero_output_for_mask``).
         return_sequences: ``y`` is wanted.
         training: activations are kept for the backward pass. Without, a gradient costs a second forward pass.
+        tap: not 0: a backward pass leaves the norms of dL/dh_k under this number, for ``native.tapped``.
 
     Returns:
         ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM,
@@ -87,7 +89,7 @@ def recurrent(
         ...           return_sequences=True, training=False).y.numpy().ravel().tolist()
         [1.0, 1.0, 3.0]
     """
-    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences))
+    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences), int(tap))
     given = dict(zip(NAMES, (x, mask, h0, c0, kernel, recurrent_kernel, bias), strict=True))
     tensors = {name: tf.convert_to_tensor(one) for name, one in given.items() if one is not None}
     call = _Call(setting, tuple(tensors), keep=bool(training))
@@ -211,7 +213,7 @@ class _Call:
                      for name, one in zip(self.names, arrays, strict=False) if name in self.gradients}  # fmt: skip
         asked = {name: one for name, one in gradients.items() if name[1:] in wanted}
         written = self.split_bias("dbias", asked)
-        native.backward_at(problem, **_addresses(given), **_addresses(written), ticket=ticket)
+        native.backward_at(problem, **_addresses(given), **_addresses(written), ticket=ticket, tap=self.setting.tap)
         return list(gradients.values())
 
     def checked(self, arrays: Any, **cotangents: np.ndarray) -> tuple[Problem, dict[str, np.ndarray]]:

@@ -37,6 +37,7 @@ class Setting(NamedTuple):
     reverse: bool
     zero_masked: bool
     return_sequences: bool
+    tap: int
 
 
 class Outputs(NamedTuple):
@@ -51,6 +52,7 @@ class Outputs(NamedTuple):
 def recurrent(
     x: Tensor, mask: Tensor | None, h0: Tensor, c0: Tensor | None, kernel: Tensor, recurrent_kernel: Tensor,
     bias: Tensor | None, *, cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, training: bool,
+    tap: int = 0,
 ) -> Outputs:  # fmt: skip
     """A recurrence over the valid steps of a padded batch.
 
@@ -67,6 +69,7 @@ def recurrent(
         zero_masked: outputs are zero at masked steps (Keras's ``zero_output_for_mask``).
         return_sequences: ``y`` is wanted.
         training: not needed on PyTorch, whose tensors say whether there is a derivative to be taken.
+        tap: not 0: a backward pass leaves the norms of dL/dh_k under this number, for ``native.tapped``.
 
     Returns:
         ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM,
@@ -85,7 +88,7 @@ def recurrent(
         ...           return_sequences=True, training=False).y.ravel().tolist()
         [1.0, 1.0, 3.0]
     """
-    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences))
+    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences), int(tap))
     tensors = (x, mask, h0, c0, kernel, recurrent_kernel, bias)
     derivative = torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in tensors)
     if not _have_addresses(tensors):
@@ -93,7 +96,7 @@ def recurrent(
         return Outputs(last, y if setting.return_sequences else None, hn, cn if cell == "lstm" else None)
     problem = _problem(setting, tensors)
     # Also without a derivative: what forward mode carries along does not show, and must not get lost here.
-    return Outputs(*_Recurrent.apply(problem, setting.return_sequences, derivative, *tensors))
+    return Outputs(*_Recurrent.apply(problem, setting.return_sequences, derivative, setting.tap, *tensors))
 
 
 def why_not(*tensors: Tensor) -> str | None:
@@ -218,7 +221,7 @@ def _forward(
 
 def _backward(
     problem: Problem, tensors: tuple[Tensor | None, ...], ticket: int, cotangents: tuple[Tensor | None, ...],
-    wanted: tuple[bool, ...],
+    wanted: tuple[bool, ...], tap: int,
 ) -> list[Tensor | None]:  # fmt: skip
     """The gradients of DIFFERENTIABLE that are ``wanted``, None in the places of the others."""
     addresses, alive = _inputs(problem, tensors)
@@ -228,7 +231,7 @@ def _backward(
     written = {f"d{name}": _address(one) for name, one in zip(DIFFERENTIABLE, gradients, strict=True)}
     written |= _second_bias(problem, "drecurrent_bias", written["dbias"])
     read = {f"d{name}": _address(one) for name, one in zip(Outputs._fields, dense, strict=True)}
-    native.backward_at(problem, **addresses, **read, **written, ticket=ticket)
+    native.backward_at(problem, **addresses, **read, **written, ticket=ticket, tap=tap)
     del alive
     return gradients
 
@@ -256,20 +259,20 @@ class _Kept:
 class _Recurrent(torch.autograd.Function):
     # Not split into forward and setup_context, as torch.func would need: that looks up a signature in each call.
     @staticmethod
-    def forward(ctx: Any, problem: Problem, sequences: bool, keep: bool, *tensors: Tensor | None) -> Any:
+    def forward(ctx: Any, problem: Problem, sequences: bool, keep: bool, tap: int, *tensors: Tensor | None) -> Any:
         outputs, ticket = _forward(problem, sequences, tensors, keep=keep)
         if keep:
-            ctx.problem, ctx.kept = problem, _Kept(ticket)
+            ctx.problem, ctx.kept, ctx.tap = problem, _Kept(ticket), tap
             ctx.save_for_backward(*tensors)
             ctx.set_materialize_grads(False)
         return tuple(outputs)
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> Any:
-        x, _, *others = ctx.needs_input_grad[3:]
+        x, _, *others = ctx.needs_input_grad[4:]
         wanted = (x, *others)
-        dx, *gradients = _Gradients.apply(ctx.problem, ctx.kept, wanted, *ctx.saved_tensors, *cotangents)
-        return None, None, None, dx, None, *gradients
+        dx, *gradients = _Gradients.apply(ctx.problem, ctx.kept, wanted, ctx.tap, *ctx.saved_tensors, *cotangents)
+        return None, None, None, None, dx, None, *gradients
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Any:
@@ -280,9 +283,11 @@ class _Gradients(torch.autograd.Function):
     """The backward pass as a function of its own, so that differentiating it once more is refused in our words."""
 
     @staticmethod
-    def forward(ctx: Any, problem: Problem, kept: _Kept, wanted: tuple[bool, ...], *tensors: Tensor | None) -> Any:
+    def forward(
+        ctx: Any, problem: Problem, kept: _Kept, wanted: tuple[bool, ...], tap: int, *tensors: Tensor | None
+    ) -> Any:
         inputs, cotangents = tensors[: len(NAMES)], tensors[len(NAMES) :]
-        return tuple(_backward(problem, inputs, kept.take(), cotangents, wanted))
+        return tuple(_backward(problem, inputs, kept.take(), cotangents, wanted, tap))
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Any) -> Any:
@@ -299,7 +304,7 @@ def _refused_derivative() -> DerivativeError:
 # Ops for torch.compile, torch.export and fake tensors -----------------------------------------------------------------
 
 _TENSORS = "Tensor x, Tensor? mask, Tensor h0, Tensor? c0, Tensor kernel, Tensor recurrent_kernel, Tensor? bias"
-_SETTING = "str cell, bool reverse, bool zero_masked, bool return_sequences"
+_SETTING = "str cell, bool reverse, bool zero_masked, bool return_sequences, int tap"
 
 
 def _filled(tensors: Any) -> tuple[Tensor, ...]:
@@ -313,10 +318,10 @@ def _filled(tensors: Any) -> tuple[Tensor, ...]:
 )  # fmt: skip
 def _forward_op(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
-    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, keep: bool,
+    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int, keep: bool,
 ) -> Any:  # fmt: skip
     tensors = (x, mask, h0, c0, kernel, recurrent_kernel, bias)
-    problem = _problem(Setting(cell, reverse, zero_masked, return_sequences), tensors)
+    problem = _problem(Setting(cell, reverse, zero_masked, return_sequences, tap), tensors)
     outputs, ticket = _forward(problem, return_sequences, tensors, keep=keep)
     return *_filled(outputs), _empty((1,), torch.int64).fill_(ctypes.c_int64(ticket).value)
 
@@ -324,7 +329,7 @@ def _forward_op(
 @_forward_op.register_fake
 def _(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
-    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, keep: bool,
+    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int, keep: bool,
 ) -> Any:  # fmt: skip
     (batch, steps, _), units = x.shape, recurrent_kernel.shape[0]
     last, hn = x.new_empty(batch, units), x.new_empty(batch, units)
@@ -340,19 +345,19 @@ def _(
 )  # fmt: skip
 def _backward_op(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
-    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool,
+    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int,
     ticket: Any, dlast: Any, dy: Any, dhn: Any, dcn: Any, wanted: Any,
 ) -> Any:  # fmt: skip
     tensors = (x, mask, h0, c0, kernel, recurrent_kernel, bias)
-    problem = _problem(Setting(cell, reverse, zero_masked, return_sequences), tensors)
+    problem = _problem(Setting(cell, reverse, zero_masked, return_sequences, tap), tensors)
     number = ctypes.c_uint64(ticket.item()).value
-    return _filled(_backward(problem, tensors, number, (dlast, dy, dhn, dcn), tuple(wanted)))
+    return _filled(_backward(problem, tensors, number, (dlast, dy, dhn, dcn), tuple(wanted), tap))
 
 
 @_backward_op.register_fake
 def _(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
-    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool,
+    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int,
     ticket: Any, dlast: Any, dy: Any, dhn: Any, dcn: Any, wanted: Any,
 ) -> Any:  # fmt: skip
     like = (x, h0, c0, kernel, recurrent_kernel, bias)

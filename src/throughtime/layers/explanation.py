@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import keras
 
 from ..errors import ArgumentError
-from .paths import why_not_fused
+from .paths import recurrent_layers, why_not_fused
 from .recurrent import OURS
 
 _WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
@@ -100,29 +100,16 @@ def explain(model: keras.Layer) -> Explanation:
     """
     if not isinstance(model, keras.Layer):
         raise ArgumentError(f"explain was given {type(model).__name__}; a keras.Model or keras.Layer is accepted.")
-    return Explanation(list(_rows(model, "", set())))
-
-
-def _rows(layer: keras.Layer, inside: str, seen: set[int], lost: str | None = None) -> Iterator[LayerPath]:
-    """The rows of a layer, whose name is preceded by ``inside``; a layer that is used twice has one row.
-
-    ``lost`` is what the layer around it loses, if anything.
-    """
-    if id(layer) in seen:
-        return
-    seen.add(id(layer))
-    if isinstance(layer, keras.layers.RNN):
+    rows = []
+    for name, layer, container in recurrent_layers(model):
         reason = _reason(layer)
         units = layer.units if isinstance(layer, _WITH_UNITS) else None
         path = KERAS if reason else NATIVE
-        yield LayerPath(inside + layer.name, type(layer).__name__, units, path, reason or lost or "")
-        return
-    within = f"{inside}{layer.name}/" if len(seen) > 1 else ""  # the model that was asked about needs no name
-    for part in layer._layers:
-        yield from _rows(part, within, seen, _lost(layer))
+        rows.append(LayerPath(name, type(layer).__name__, units, path, reason or _lost(container) or ""))
+    return Explanation(rows)
 
 
-def _lost(layer: keras.Layer) -> str | None:
+def _lost(layer: keras.Layer | None) -> str | None:
     if not isinstance(layer, WRAPPERS) or layer.supports_masking:
         return None
     return f"this Keras's {type(layer).__name__} does not pass the mask on; tt.accelerate(model) makes it."

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -47,6 +48,35 @@ def cell_name(layer: keras.layers.RNN) -> str | None:
     if isinstance(layer, keras.layers.SimpleRNN):
         return {keras.activations.tanh: "rnn_tanh", keras.activations.relu: "rnn_relu"}.get(layer.activation)
     return None
+
+
+def recurrent_layers(model: keras.Layer) -> Iterator[tuple[str, keras.layers.RNN, keras.Layer | None]]:
+    """The recurrent layers of a model or layer, each once, wrapped ones too.
+
+    Returns:
+        A layer's name, after those of the models and wrappers that hold it, as in
+        ``"encoder/bidirectional/forward_lstm"``; the layer; and what holds it, None for the one that was asked about.
+
+    Example:
+        >>> model = keras.Sequential([keras.layers.TimeDistributed(keras.layers.GRU(4, name="gru"), name="each")])
+        >>> [name for name, _, _ in recurrent_layers(model)]
+        ['each/gru']
+    """
+    return _recurrent_layers(model, "", None, set())
+
+
+def _recurrent_layers(
+    layer: keras.Layer, inside: str, container: keras.Layer | None, seen: set[int]
+) -> Iterator[tuple[str, keras.layers.RNN, keras.Layer | None]]:
+    if id(layer) in seen:
+        return
+    seen.add(id(layer))
+    if isinstance(layer, keras.layers.RNN):
+        yield inside + layer.name, layer, container
+        return
+    within = f"{inside}{layer.name}/" if container is not None else ""  # the model that was asked about needs no name
+    for part in layer._layers:
+        yield from _recurrent_layers(part, within, layer, seen)
 
 
 def why_not_fused(layer: keras.layers.RNN, *tensors: Any, mask: Any = None) -> str | None:

@@ -42,6 +42,7 @@ class _States:
 class _Fused(_Layer):
     """What the three layers override in Keras's."""
 
+    tap = 0  # not 0: a backward pass leaves the norms of dL/dh_t there; read when a call is traced
     _carried: _States | None = None
     supports_jit: bool
 
@@ -90,6 +91,7 @@ class _Fused(_Layer):
             zero_masked=self.zero_output_for_mask,
             return_sequences=self.return_sequences,
             training=bool(training),
+            tap=self.tap,
         )
         return last, ops.expand_dims(last, 1) if y is None else y, [hn] if cn is None else [hn, cn]
 

@@ -1,0 +1,33 @@
+"""The gradient of a function of a model's variables and of arrays, on TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+
+def gradients_of(
+    function: Callable[[list[Any]], Any], variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]
+) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
+    """What a scalar function is, and its gradients by variables and by the arrays that it takes as tensors.
+
+    Nothing that the function assigns to a variable lasts.
+    """
+
+    @tf.function(autograph=False)
+    def traced(values: list[Any], tensors: list[Any]) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch([values, tensors])
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+                value = function(tensors)
+        found = tape.gradient(value, [values, tensors], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # Of an embedding TensorFlow gives the rows that were looked up.
+        return value, *tf.nest.map_structure(tf.convert_to_tensor, found)
+
+    given = [tf.identity(variable.value) for variable in variables], [tf.constant(array) for array in arrays]
+    value, by_variable, by_array = traced(*given)
+    return float(value), [one.numpy() for one in by_variable], [one.numpy() for one in by_array]

@@ -1,0 +1,127 @@
+"""The calls of a model's recurrent layers, seen from inside: what goes in, and dL/dh_t of every step.
+
+While a model is watched its recurrent layers are of a class of ours that records or probes, in place; afterwards they
+are what they were. One that runs on the native kernel leaves the norms of dL/dh_t at a tap, out of the backward pass
+that is made anyway. In Keras's loop a zero is added to the state after each step, inside the recurrence, and the loss
+is differentiated by it: added to the layer's outputs instead it would see the direct part alone, not what comes back
+through later steps.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from ..kernels import native
+from ..layers.paths import why_not_fused
+from ..layers.recurrent import OURS
+
+_TAPS = itertools.count(1)  # numbers of taps, each used once in a process
+
+
+@dataclass
+class Call:
+    """One call of a recurrent layer: what it was given, by place in time.
+
+    ``inputs`` (B, T, F) and ``states`` (B, H) each are float32, ``mask`` (B, T) bool. ``fused``: on the native kernel.
+    """
+
+    fused: bool
+    inputs: np.ndarray
+    mask: np.ndarray
+    states: list[np.ndarray]
+
+    @property
+    def units(self) -> int:
+        return self.states[0].shape[-1]
+
+
+@dataclass
+class Watch:
+    """What happens at each call of a layer: it is recorded, or, with ``probes``, has the next of them added."""
+
+    name: str
+    layer: keras.layers.RNN
+    calls: list[Call] = field(default_factory=list)
+    probes: Iterator[Any] | None = None
+
+
+class _WithProbe:
+    """A cell that takes x and a probe side by side, and adds the probe to the state after the step."""
+
+    def __init__(self, cell: Any, features: int, training: bool) -> None:
+        self.cell, self.features = cell, features
+        takes = isinstance(cell, keras.Layer) and cell._call_has_training_arg
+        self.options = {"training": training} if takes else {}
+
+    def __call__(self, inputs: Any, states: Any) -> tuple[Any, list[Any]]:
+        x, probe = inputs[:, : self.features], inputs[:, self.features :]
+        output, after = self.cell(x, states, **self.options)
+        first, *others = after if isinstance(after, list | tuple) else [after]
+        return output + ops.cast(probe, output.dtype), [first + ops.cast(probe, first.dtype), *others]
+
+
+def _watched(stock: type) -> type:
+    """A subclass of a layer's class whose loop is recorded or probed."""
+
+    def inner_loop(self: Any, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
+        watch: Watch = self.__dict__["_watch"]
+        states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
+        valid = mask[0] if isinstance(mask, list | tuple) else mask
+        given = {"sequences": sequences, "initial_state": initial_state, "mask": mask, "training": training}
+        if watch.probes is None:
+            seen = np.ones(sequences.shape[:2], bool) if valid is None else ops.convert_to_numpy(valid).astype(bool)
+            arrays = [ops.convert_to_numpy(ops.cast(one, "float32")) for one in (sequences, *states)]
+            fused = issubclass(stock, tuple(OURS.values())) and why_not_fused(self, sequences, mask=valid) is None
+            watch.calls.append(Call(fused, arrays[0], seen, arrays[1:]))
+            return stock.inner_loop(self, **given)  # type: ignore[attr-defined]
+        probe = ops.cast(next(watch.probes), sequences.dtype)
+        given["sequences"] = ops.concatenate([sequences, probe], axis=-1)
+        before = self.__dict__.get("cell")
+        self.__dict__["cell"] = _WithProbe(self.cell, sequences.shape[-1], training)
+        try:
+            return keras.layers.RNN.inner_loop(self, **given)
+        finally:
+            if before is None:  # on PyTorch a module's parts lie elsewhere
+                del self.__dict__["cell"]
+            else:
+                self.__dict__["cell"] = before
+
+    return type(stock.__name__, (stock,), {"inner_loop": inner_loop, "__module__": stock.__module__})
+
+
+@contextmanager
+def watched(named: Mapping[str, keras.layers.RNN]) -> Iterator[dict[str, Watch]]:
+    """Layers whose calls are recorded until the end of the block, or probed where their watch is given probes."""
+    watches: dict[str, Watch] = {}
+    try:
+        for name, layer in named.items():
+            watches[name] = layer.__dict__["_watch"] = Watch(name, layer)
+            layer.__class__ = _watched(type(layer))
+        yield watches
+    finally:
+        for watch in watches.values():
+            del watch.layer.__dict__["_watch"]
+            watch.layer.__class__ = type(watch.layer).__mro__[1]
+
+
+@contextmanager
+def tapped(named: Mapping[str, keras.layers.RNN]) -> Iterator[dict[str, int]]:
+    """Layers on the native kernel with a tap each, until the end of the block."""
+    taps = {name: next(_TAPS) for name in named}
+    before = {name: layer.tap for name, layer in named.items()}
+    try:
+        for name, layer in named.items():
+            layer.tap = taps[name]
+        yield taps
+    finally:
+        for name, layer in named.items():
+            layer.tap = before[name]
+            native.close_tap(taps[name])
