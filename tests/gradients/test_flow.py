@@ -183,6 +183,21 @@ def test_a_frozen_layer_and_a_subclassed_model() -> None:
     close(tt.gradient_flow(model, x, y, loss="mse")["reader"].norms, flow["reader"].norms)
 
 
+def test_cells_in_one_loop_are_as_layers_one_after_the_other() -> None:
+    """The flow is that of the last cell, which gives the output."""
+    rng = np.random.default_rng(4)
+    cells = [keras.layers.LSTMCell(4), keras.layers.GRUCell(5)]
+    together = keras.Sequential([keras.Input((9, 3)), keras.layers.RNN(cells, name="rnn"), keras.layers.Dense(1)])
+    layers = [keras.layers.LSTM(4, return_sequences=True), keras.layers.GRU(5, name="last"), keras.layers.Dense(1)]
+    apart = keras.Sequential([keras.Input((9, 3)), *layers])
+    apart.set_weights([batch(rng, *one.shape) for one in apart.weights])
+    together.set_weights(apart.get_weights())
+    x, y = batch(rng, 4, 9, 3), batch(rng, 4, 1)
+    found, expected = (tt.gradient_flow(model, x, y, loss="mse") for model in (together, apart))
+    assert found["rnn"].units == 5 and found["rnn"].trajectory is None
+    close(found["rnn"].norms, expected["last"].norms)
+
+
 # What is left behind ------------------------------------------------------------------------------------------------
 
 

@@ -290,7 +290,7 @@ def gradient_flow(
                 mask = mask[:, ::-1]
             full = name if number == 1 else f"{name}#{number}"
             flows[full] = LayerFlow(
-                full, type(layer).__name__, call.states[0].shape[-1], norms, mask,
+                full, type(layer).__name__, call.units, norms, mask,
                 _trajectory(layer, call), name in natively,
             )  # fmt: skip
     weights = {
@@ -306,7 +306,7 @@ def _trajectory(layer: keras.layers.RNN, call: Call) -> Trajectory | None:
 
 
 def _zeros(call: Call) -> np.ndarray:
-    return np.zeros((*call.mask.shape, call.states[0].shape[-1]), np.float32)
+    return np.zeros((*call.mask.shape, call.units), np.float32)
 
 
 def _first(given: Any, count: int) -> Any:

@@ -34,13 +34,10 @@ class Call:
     """
 
     fused: bool
+    units: int  # of the state that is the output
     inputs: np.ndarray
     mask: np.ndarray
     states: list[np.ndarray]
-
-    @property
-    def units(self) -> int:
-        return self.states[0].shape[-1]
 
 
 @dataclass
@@ -64,8 +61,16 @@ class _WithProbe:
     def __call__(self, inputs: Any, states: Any) -> tuple[Any, list[Any]]:
         x, probe = inputs[:, : self.features], inputs[:, self.features :]
         output, after = self.cell(x, states, **self.options)
-        first, *others = after if isinstance(after, list | tuple) else [after]
-        return output + ops.cast(probe, output.dtype), [first + ops.cast(probe, first.dtype), *others]
+        after = list(after) if isinstance(after, list | tuple) else [after]
+        place = -1 if isinstance(self.cell, keras.layers.StackedRNNCells) else 0  # of the cell that gives the output
+        after[place] = self.added(after[place], probe)
+        return output + ops.cast(probe, output.dtype), after
+
+    def added(self, states: Any, probe: Any) -> Any:
+        """To the state that is the output: the first one of a cell."""
+        if not isinstance(states, list | tuple):
+            return states + ops.cast(probe, states.dtype)
+        return [states[0] + ops.cast(probe, states[0].dtype), *states[1:]]
 
 
 def _watched(stock: type) -> type:
@@ -78,10 +83,13 @@ def _watched(stock: type) -> type:
         given = {"sequences": sequences, "initial_state": initial_state, "mask": mask, "training": training}
         if watch.probes is None:
             seen = np.ones(sequences.shape[:2], bool) if valid is None else ops.convert_to_numpy(valid).astype(bool)
-            arrays = [ops.convert_to_numpy(ops.cast(one, "float32")) for one in (sequences, *states)]
+            arrays = [
+                ops.convert_to_numpy(ops.cast(one, "float32")) for one in (sequences, *keras.tree.flatten(states))
+            ]
             fused = issubclass(stock, tuple(OURS.values())) and why_not_fused(self, sequences, mask=valid) is None
-            watch.calls.append(Call(fused, arrays[0], seen, arrays[1:]))
-            return stock.inner_loop(self, **given)  # type: ignore[attr-defined]
+            last, outputs, after = stock.inner_loop(self, **given)  # type: ignore[attr-defined]
+            watch.calls.append(Call(fused, last.shape[-1], arrays[0], seen, arrays[1:]))
+            return last, outputs, after
         probe = ops.cast(next(watch.probes), sequences.dtype)
         given["sequences"] = ops.concatenate([sequences, probe], axis=-1)
         before = self.__dict__.get("cell")
