@@ -91,10 +91,11 @@ def test_a_library_of_somebody_else_is_refused() -> None:
 
 def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     path = path_of_library()
-    monkeypatch.setattr(library, "ABI_VERSION", library.ABI_VERSION + 1)
+    other = library.ABI_VERSION + 1
+    monkeypatch.setattr(library, "ABI_VERSION", other)
     found, why_not = library._opened(path)
     assert found is None
-    assert "has interface 1, this throughtime needs 2; install throughtime again" in why_not
+    assert f"has interface {other - 1}, this throughtime needs {other}; install throughtime again" in why_not
 
 
 # What the environment chooses ---------------------------------------------------------------------------------------
