@@ -262,3 +262,12 @@ def test_bad_arguments_are_refused() -> None:
     model.compile(loss="mse")
     with pytest.raises(ArgumentError, match="sequences=0"):
         tt.gradient_flow(model, x, y, sequences=0)
+    with pytest.raises(ArgumentError, match="sample_weight goes with the compiled loss"):
+        tt.gradient_flow(model, x, y, loss="mse", sample_weight=np.ones(2))
+
+
+def test_sample_weights_weigh_the_flow_of_their_sequences() -> None:
+    model, x, y = scalar(0.5, activation="relu", layer=tt.SimpleRNN), np.ones((3, 5, 1)), np.zeros((3, 1))
+    plain = tt.gradient_flow(model, x, y)["rnn"].norms
+    weights = np.array([2.0, 0.0, 1.0])
+    close(tt.gradient_flow(model, x, y, sample_weight=weights)["rnn"].norms, plain * weights[:, None])

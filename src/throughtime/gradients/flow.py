@@ -216,8 +216,8 @@ def gradient_flow(
     Args:
         model: built, and compiled with a loss unless ``loss`` is given. Sequential, functional or subclassed.
         x, y: arrays as ``model.fit`` takes them, or lists or dicts of them.
-        sample_weight: as in ``fit``.
-        loss: a Keras loss or its name, in place of the compiled one.
+        sample_weight: as in ``fit``, with the compiled loss.
+        loss: a Keras loss or its name, in place of the compiled one and without penalties of layers.
         sequences: so many, from the first one on, are taken as one batch.
 
     Returns:
@@ -244,6 +244,8 @@ def gradient_flow(
         raise ArgumentError("the model has no recurrent layer; one with a SimpleRNN, GRU, LSTM or RNN is accepted.")
     if loss is None and not model.compiled:
         raise ArgumentError("the model is not compiled; model.compile(loss=...) first, or give loss=.")
+    if loss is not None and sample_weight is not None:
+        raise ArgumentError("sample_weight goes with the compiled loss; compile the model with it and leave loss= out.")
     x, y, sample_weight = (_first(one, sequences) for one in (x, y, sample_weight))
     chosen = None if loss is None else keras.losses.get(loss)
 
