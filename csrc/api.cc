@@ -171,7 +171,7 @@ int32_t tt_backward(const tt_problem *problem, const tt_inputs *inputs, const tt
       nothing.struct_size = sizeof nothing;
       forward(*problem, *inputs, nothing, activations->schedule, isa, &activations->blocks);
     }
-    if (gradients->tap == 0) {
+    if (!is_open(gradients->tap)) {
       backward(*problem, *inputs, *cotangents, *gradients, *activations, isa);
       return TT_OK;
     }

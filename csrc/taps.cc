@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <set>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
@@ -21,6 +22,7 @@ struct Left {
 struct Taps {
   std::mutex mutex;
   std::map<int32_t, Left> left;
+  std::set<int32_t> shut;
 };
 
 // Never destroyed, since a framework's threads may still run a backward pass while the process ends.
@@ -36,6 +38,13 @@ Taps &taps() {
 }
 
 }  // namespace
+
+bool is_open(int32_t tap) {
+  if (tap == 0) return false;
+  Taps &all = taps();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  return all.shut.count(tap) == 0;
+}
 
 void leave_at_tap(const tt_problem &problem, const uint8_t *mask, std::vector<float> norms, int32_t tap) {
   std::vector<uint8_t> copied(mask, mask != nullptr ? mask + problem.batch * problem.steps : mask);
@@ -79,10 +88,21 @@ int32_t tt_read_tap(int32_t tap, int64_t batch, int64_t steps, float *norms, uin
   return TT_OK;
 }
 
+void tt_shut_tap(int32_t tap, int32_t shut) {
+  tt::Taps &all = tt::taps();
+  std::lock_guard<std::mutex> lock(all.mutex);
+  if (shut != 0) {
+    all.shut.insert(tap);
+  } else {
+    all.shut.erase(tap);
+  }
+}
+
 void tt_close_tap(int32_t tap) {
   tt::Taps &all = tt::taps();
   std::lock_guard<std::mutex> lock(all.mutex);
   all.left.erase(tap);
+  all.shut.erase(tap);
 }
 
 }  // extern "C"

@@ -9,6 +9,9 @@
 
 namespace tt {
 
+// Whether a pass with this tap has norms to leave: 0 and shut taps have not.
+bool is_open(int32_t tap);
+
 // `norms` is (batch, steps). Throws std::bad_alloc.
 void leave_at_tap(const tt_problem &problem, const uint8_t *mask, std::vector<float> norms, int32_t tap);
 

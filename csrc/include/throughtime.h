@@ -130,9 +130,11 @@ TT_API int32_t tt_backward(const tt_problem *problem, const tt_inputs *inputs, c
 /* What the last backward pass with a tap left under its number, so that the norms of a training step that is compiled as
  * a whole can be read after it: tt_tap says how many passes there were since the tap was closed, 0 for none, and how large
  * the last one was; tt_read_tap copies its norms (batch, steps) and mask, or is TT_INVALID where another pass with another
- * size came in between; `mask` may be NULL. tt_close_tap forgets what was left. */
+ * size came in between; `mask` may be NULL. While a tap is shut, passes with it are as those without, and not counted:
+ * their norms cost nothing. tt_close_tap forgets what was left and whether it was shut. */
 TT_API uint64_t tt_tap(int32_t tap, int64_t *batch, int64_t *steps);
 TT_API int32_t tt_read_tap(int32_t tap, int64_t batch, int64_t steps, float *norms, uint8_t *mask);
+TT_API void tt_shut_tap(int32_t tap, int32_t shut);
 TT_API void tt_close_tap(int32_t tap);
 
 /* Gives back what a ticket holds. Unknown tickets, and 0, are ignored. */

@@ -72,6 +72,14 @@ TEST(a_tap_keeps_the_norms_of_the_last_pass) {
       for (int64_t i = 0; i < B * T; ++i) EXPECT(mask[i] == (recurrence.mask[i] != 0), "the mask of the last pass");
       EXPECT(tt_read_tap(kTap, B + 1, T, found.data(), nullptr) == TT_INVALID, "another size");
       EXPECT(tt_tap(kTap + 1, nullptr, nullptr) == 0, "another tap");
+      tt_shut_tap(kTap, 1);
+      before.forward();
+      EXPECT(before.backward() == TT_OK, recurrence.words());
+      EXPECT(tt_tap(kTap, nullptr, nullptr) == 2, "a pass while the tap is shut");
+      tt_shut_tap(kTap, 0);
+      before.forward();
+      EXPECT(before.backward() == TT_OK, recurrence.words());
+      EXPECT(tt_tap(kTap, nullptr, nullptr) == 3, "a pass after the tap was opened again");
       tt_close_tap(kTap);
       EXPECT(tt_read_tap(kTap, B, T, found.data(), nullptr) == TT_INVALID, "a closed tap");
     }

@@ -140,6 +140,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "tt_trim": (None, []),
     "tt_tap": (c_uint64, [c_int32] + [c_void_p] * 2),
     "tt_read_tap": (c_int32, [c_int32] + [c_int64] * 2 + [c_void_p] * 2),
+    "tt_shut_tap": (None, [c_int32] * 2),
     "tt_close_tap": (None, [c_int32]),
     "tt_status_message": (ctypes.c_char_p, [c_int32]),
     "tt_isa": (c_int32, []),
@@ -219,8 +220,18 @@ def tapped(tap: int) -> Tapped | None:
             return Tapped(passes, norms, mask)
 
 
+def open_tap(tap: int) -> None:
+    """From now on passes with this tap leave their norms again."""
+    load().tt_shut_tap(tap, 0)
+
+
+def shut_tap(tap: int) -> None:
+    """Until it is opened, passes with this tap leave nothing and cost nothing more; what was left before stays."""
+    load().tt_shut_tap(tap, 1)
+
+
 def close_tap(tap: int) -> None:
-    """Forgets what was left at a tap."""
+    """Forgets what was left at a tap, and whether it was shut."""
     load().tt_close_tap(tap)
 
 

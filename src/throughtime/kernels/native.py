@@ -17,8 +17,10 @@ from .library import isa as isa
 from .library import keep_at_most as keep_at_most
 from .library import load as load
 from .library import memory as memory
+from .library import open_tap as open_tap
 from .library import peak_gflops as peak_gflops
 from .library import release as release
+from .library import shut_tap as shut_tap
 from .library import supported as supported
 from .library import tapped as tapped
 from .library import threads as threads
