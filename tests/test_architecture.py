@@ -44,6 +44,7 @@ ORDER = (
     "gradients.differentiate",
     "gradients.flow",
     "gradients.guard",
+    "gradients.history",
     "gradients.monitor",
     "diagnosis.findings",
     "diagnosis.data_rules diagnosis.model_rules diagnosis.training_rules",

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from .data.tables import read_like as read_like
     from .data.tables import read_table as read_table
     from .data.transforms import Preparation as Preparation
+    from .diagnosis.check import check as check
     from .errors import ThroughtimeError as ThroughtimeError
     from .gradients.flow import gradient_flow as gradient_flow
+    from .gradients.monitor import GradientMonitor as GradientMonitor
     from .layers.explanation import explain as explain
     from .layers.recurrent import GRU as GRU
     from .layers.recurrent import LSTM as LSTM
@@ -51,6 +53,8 @@ _PLACES = {
     "to_keras": ("layers.swapping", True),
     "explain": ("layers.explanation", True),
     "gradient_flow": ("gradients.flow", True),
+    "GradientMonitor": ("gradients.monitor", True),
+    "check": ("diagnosis.check", True),
     "train": ("training.train", True),
     "Run": ("training.run", True),
     "write_report": ("report.page", False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import keras
@@ -10,24 +11,48 @@ import numpy as np
 
 from ..errors import BackendError
 
+Found = tuple[float, list[np.ndarray], list[np.ndarray]]
 
-def gradients_of(
-    function: Callable[[list[Any]], Any], variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]
-) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
-    """What a scalar function is, and its gradients by variables and by the arrays that it takes as tensors.
+
+def derivative_of(
+    function: Callable[[list[Any]], Any], variables: Sequence[keras.Variable], others: Sequence[keras.Variable] = ()
+) -> Callable[[Sequence[np.ndarray]], Found]:
+    """What a scalar function is, and its gradients by variables and by the arrays that it takes as tensors: again and
+    again, each time at the values that the variables have then. JAX and TensorFlow trace the function once for arrays
+    of the same shapes.
 
     Nothing that the function assigns to a variable lasts.
+
+    Args:
+        function: of a list of tensors.
+        variables: what it is differentiated by, besides the tensors.
+        others: what it reads besides.
 
     Raises:
         BackendError: a backend other than JAX, PyTorch and TensorFlow.
 
     Example:
         >>> weight = keras.Variable(np.array([3.0], "float32"))
-        >>> square = lambda arrays: keras.ops.sum(weight * weight * arrays[0])
-        >>> value, by_weight, by_array = gradients_of(square, [weight], [np.array([2.0], "float32")])
-        >>> value, by_weight[0].tolist(), by_array[0].tolist()
-        (18.0, [12.0], [9.0])
+        >>> square = derivative_of(lambda tensors: keras.ops.sum(weight * weight * tensors[0]), [weight])
+        >>> square([np.array([2.0], "float32")])[0]
+        18.0
+        >>> _ = weight.assign([1.0])
+        >>> square([np.array([2.0], "float32")])[0]
+        2.0
     """
+    return _module().derivative_of(function, variables, others)
+
+
+def nothing_lasts() -> ExitStack:
+    """A block in which a model can be called: no variable is changed by it, nor random state that is none."""
+    stack = ExitStack()
+    stack.enter_context(keras.StatelessScope())
+    if keras.backend.backend() == "torch":
+        stack.enter_context(_module().random_state_kept())
+    return stack
+
+
+def _module() -> Any:
     backend = keras.backend.backend()
     if backend == "jax":
         from . import jax as module
@@ -37,4 +62,19 @@ def gradients_of(
         from . import tensorflow as module  # type: ignore[no-redef]
     else:
         raise BackendError(f"KERAS_BACKEND={backend} has no gradients; use jax, torch or tensorflow.")
-    return module.gradients_of(function, variables, arrays)
+    return module
+
+
+def gradients_of(
+    function: Callable[[list[Any]], Any], variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]
+) -> Found:
+    """``derivative_of`` for once.
+
+    Example:
+        >>> weight = keras.Variable(np.array([3.0], "float32"))
+        >>> square = lambda arrays: keras.ops.sum(weight * weight * arrays[0])
+        >>> value, by_weight, by_array = gradients_of(square, [weight], [np.array([2.0], "float32")])
+        >>> value, by_weight[0].tolist(), by_array[0].tolist()
+        (18.0, [12.0], [9.0])
+    """
+    return derivative_of(function, variables)(arrays)

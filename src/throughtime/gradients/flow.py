@@ -9,7 +9,7 @@ sequence throws the weights about (Pascanu, Mikolov and Bengio 2013, arXiv:1211.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -18,9 +18,9 @@ import numpy as np
 from ..errors import ArgumentError
 from ..kernels import native
 from ..layers.paths import recurrent_layers
-from .differentiate import gradients_of
+from .differentiate import derivative_of, nothing_lasts
 from .trajectory import Trajectory, trajectory
-from .watching import Call, tapped, watched
+from .watching import Call, Watch, new_tap, tapped, watched
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,6 +97,8 @@ class LayerFlow:
         sums = np.zeros(max((len(row) for row in rows), default=0))
         for row in rows:
             sums[: len(row)] += row
+        if not np.isfinite(sums).all():  # then what is infinite or NaN is all there is
+            sums = np.where(np.isfinite(sums), 0.0, 1.0)
         if not sums.sum() > 0:
             return 0
         reached = np.cumsum(sums) / sums.sum()
@@ -106,7 +108,7 @@ class LayerFlow:
     def first_to_last(self) -> float:
         """The norm at a sequence's first valid step as a share of that at its last one: the median over sequences."""
         rows = [row for row in self.rows() if len(row) > 1 and row[-1] > 0]
-        return float(np.median([row[0] / row[-1] for row in rows])) if rows else float("nan")
+        return float(np.median([float(row[0]) / float(row[-1]) for row in rows])) if rows else float("nan")
 
 
 def _means(rows: list[np.ndarray]) -> np.ndarray:
@@ -204,6 +206,114 @@ def _gates(found: Trajectory | None) -> str:
     return "; ".join(said)
 
 
+class Probe:
+    """A batch made ready to be measured again and again: a call gives the flow at the weights of that moment.
+
+    The first call traces what later ones run. The model is left as it was, as by ``gradient_flow``, whose arguments
+    these are; gates and Lyapunov exponents are left out.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((20, 3)), keras.layers.GRU(8, name="gru"), keras.layers.Dense(1)])
+        >>> model.compile(loss="mse")
+        >>> probe = Probe(model, np.ones((4, 20, 3)), np.ones((4, 1)))
+        >>> before = probe()["gru"].norms
+        >>> model.set_weights([2 * one for one in model.get_weights()])
+        >>> bool((probe()["gru"].norms == before).any())
+        False
+    """
+
+    def __init__(
+        self, model: keras.Model, x: Any, y: Any, *, sample_weight: Any = None, loss: Any = None, sequences: int = 64
+    ) -> None:
+        if not isinstance(model, keras.Model):
+            raise ArgumentError(f"gradient_flow was given {type(model).__name__}; a keras.Model is accepted.")
+        if sequences < 1:
+            raise ArgumentError(f"sequences={sequences} is given; 1 or more is accepted.")
+        self.layers = {name: layer for name, layer, _ in recurrent_layers(model)}
+        if not self.layers:
+            raise ArgumentError("the model has no recurrent layer; one with a SimpleRNN, GRU, LSTM or RNN is accepted.")
+        if loss is None and not model.compiled:
+            raise ArgumentError("the model is not compiled; model.compile(loss=...) first, or give loss=.")
+        if loss is not None and sample_weight is not None:
+            raise ArgumentError(
+                "sample_weight goes with the compiled loss; compile the model with it and leave loss= out."
+            )
+        x, y, sample_weight = (_first(one, sequences) for one in (x, y, sample_weight))
+        chosen = None if loss is None else keras.losses.get(loss)
+
+        def total() -> Any:
+            predicted = model(x, training=False)
+            if chosen is not None:
+                return keras.ops.mean(chosen(y, predicted))
+            return model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=sample_weight, training=False)
+
+        with nothing_lasts(), watched(self.layers) as watches:
+            model(x, training=False)
+        self.calls = {name: watch.calls for name, watch in watches.items()}
+        # The norms of a layer that is called twice are those of its last call.
+        self.natively = {
+            name: self.layers[name] for name, seen in self.calls.items() if len(seen) == 1 and seen[0].fused
+        }
+        self._probed = {name: layer for name, layer in self.layers.items() if name not in self.natively}
+        self._zeros = [_zeros(call) for name in self._probed for call in self.calls[name]]
+        self._taps = {name: new_tap() for name in self.natively}
+        self._watches: Mapping[str, Watch] = {}
+
+        def probing(probes: list[Any]) -> Any:
+            left = iter(probes)
+            for name, watch in self._watches.items():
+                watch.probes = iter([next(left) for _ in self.calls[name]])
+            return total()
+
+        # A frozen layer makes no backward pass unless something of it is differentiated by.
+        frozen = [
+            layer.cell.recurrent_kernel for layer in self.natively.values() if not layer.cell.recurrent_kernel.trainable
+        ]
+        self._variables = [variable.path for variable in model.trainable_variables]
+        differentiated = [*model.trainable_variables, *frozen]
+        known = {id(variable) for variable in differentiated}
+        others = [variable for variable in model.variables if id(variable) not in known]
+        self._derivative = derivative_of(probing, differentiated, others)
+
+    def __call__(self) -> GradientFlow:
+        """The flow at the weights that the model has now."""
+        with tapped(self.natively, self._taps), watched(self._probed) as self._watches:
+            value, by_weight, by_probe = self._derivative(self._zeros)
+            found = {name: native.tapped(tap) for name, tap in self._taps.items()}
+        left = iter(by_probe)
+        flows = {}
+        for name, layer in self.layers.items():
+            for number, call in enumerate(self.calls[name], 1):
+                mask = call.mask
+                if name in self.natively:
+                    seen = found[name]
+                    norms = np.zeros(mask.shape, np.float32) if seen is None else seen.norms
+                else:
+                    norms = np.linalg.norm(next(left).astype(np.float64), axis=-1).astype(np.float32)
+                    norms = np.where(mask, norms, 0)
+                    norms = norms[:, ::-1] if layer.go_backwards else norms
+                if layer.go_backwards:
+                    mask = mask[:, ::-1]
+                full = name if number == 1 else f"{name}#{number}"
+                flows[full] = LayerFlow(
+                    full, type(layer).__name__, call.units, norms, mask, native=name in self.natively
+                )
+        weights = {
+            path: float(np.linalg.norm(gradient.astype(np.float64)))
+            for path, gradient in zip(self._variables, by_weight, strict=False)
+        }
+        return GradientFlow(flows, loss=value, weights=weights)
+
+    def trajectories(self) -> list[Trajectory | None]:
+        """Gates and exponents, in the order of the layers of a flow, at the weights that the probe was made with."""
+        few = slice(TRAJECTORIES)
+        return [
+            trajectory(layer, call.inputs[few], call.mask[few], [state[few] for state in call.states])
+            for name, layer in self.layers.items()
+            for call in self.calls[name]
+        ]
+
+
 def gradient_flow(
     model: keras.Model, x: Any, y: Any, *, sample_weight: Any = None, loss: Any = None, sequences: int = 64
 ) -> GradientFlow:
@@ -235,76 +345,11 @@ def gradient_flow(
         >>> flow["rnn"].norms.shape, flow["rnn"].rate < 1
         ((4, 20), True)
     """
-    if not isinstance(model, keras.Model):
-        raise ArgumentError(f"gradient_flow was given {type(model).__name__}; a keras.Model is accepted.")
-    if sequences < 1:
-        raise ArgumentError(f"sequences={sequences} is given; 1 or more is accepted.")
-    named = {name: layer for name, layer, _ in recurrent_layers(model)}
-    if not named:
-        raise ArgumentError("the model has no recurrent layer; one with a SimpleRNN, GRU, LSTM or RNN is accepted.")
-    if loss is None and not model.compiled:
-        raise ArgumentError("the model is not compiled; model.compile(loss=...) first, or give loss=.")
-    if loss is not None and sample_weight is not None:
-        raise ArgumentError("sample_weight goes with the compiled loss; compile the model with it and leave loss= out.")
-    x, y, sample_weight = (_first(one, sequences) for one in (x, y, sample_weight))
-    chosen = None if loss is None else keras.losses.get(loss)
-
-    def total(given: Any) -> Any:
-        predicted = model(given, training=False)
-        if chosen is not None:
-            return keras.ops.mean(chosen(y, predicted))
-        return model.compute_loss(x=given, y=y, y_pred=predicted, sample_weight=sample_weight, training=False)
-
-    with keras.StatelessScope(), watched(named) as watches:
-        model(x, training=False)
-    calls = {name: watch.calls for name, watch in watches.items()}
-    # The norms of a layer that is called twice are those of its last call.
-    natively = {name: named[name] for name, seen in calls.items() if len(seen) == 1 and seen[0].fused}
-    probed = {name: layer for name, layer in named.items() if name not in natively}
-    zeros = [_zeros(call) for name in probed for call in calls[name]]
-    with tapped(natively) as taps, watched(probed) as watches:
-
-        def probing(probes: list[Any]) -> Any:
-            left = iter(probes)
-            for name, watch in watches.items():
-                watch.probes = iter([next(left) for _ in calls[name]])
-            return total(x)
-
-        # A frozen layer makes no backward pass unless something of it is differentiated by.
-        frozen = [
-            layer.cell.recurrent_kernel for layer in natively.values() if not layer.cell.recurrent_kernel.trainable
-        ]
-        value, by_weight, by_probe = gradients_of(probing, [*model.trainable_variables, *frozen], zeros)
-        found = {name: native.tapped(tap) for name, tap in taps.items()}
-    left = iter(by_probe)
-    flows = {}
-    for name, layer in named.items():
-        for number, call in enumerate(calls[name], 1):
-            mask = call.mask
-            if name in natively:
-                seen = found[name]
-                norms = np.zeros(mask.shape, np.float32) if seen is None else seen.norms
-            else:
-                norms = np.linalg.norm(next(left).astype(np.float64), axis=-1).astype(np.float32)
-                norms = np.where(mask, norms, 0)
-                norms = norms[:, ::-1] if layer.go_backwards else norms
-            if layer.go_backwards:
-                mask = mask[:, ::-1]
-            full = name if number == 1 else f"{name}#{number}"
-            flows[full] = LayerFlow(
-                full, type(layer).__name__, call.units, norms, mask,
-                _trajectory(layer, call), name in natively,
-            )  # fmt: skip
-    weights = {
-        variable.path: float(np.linalg.norm(gradient.astype(np.float64)))
-        for variable, gradient in zip(model.trainable_variables, by_weight, strict=False)
-    }
-    return GradientFlow(flows, loss=value, weights=weights)
-
-
-def _trajectory(layer: keras.layers.RNN, call: Call) -> Trajectory | None:
-    few = slice(TRAJECTORIES)
-    return trajectory(layer, call.inputs[few], call.mask[few], [state[few] for state in call.states])
+    probe = Probe(model, x, y, sample_weight=sample_weight, loss=loss, sequences=sequences)
+    flow = probe()
+    found = zip(flow.values(), probe.trajectories(), strict=True)
+    layers = {one.layer: replace(one, trajectory=path) for one, path in found}
+    return GradientFlow(layers, loss=flow.loss, weights=flow.weights)
 
 
 def _zeros(call: Call) -> np.ndarray:

@@ -10,18 +10,22 @@ import keras
 import numpy as np
 
 
-def gradients_of(
-    function: Callable[[list[Any]], Any], variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]
-) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
-    """What a scalar function is, and its gradients by variables and by the arrays that it takes as tensors.
+def derivative_of(
+    function: Callable[[list[Any]], Any], variables: Sequence[keras.Variable], others: Sequence[keras.Variable]
+) -> Callable[[Sequence[np.ndarray]], tuple[float, list[np.ndarray], list[np.ndarray]]]:
+    """See ``differentiate.derivative_of``."""
 
-    Nothing that the function assigns to a variable lasts.
-    """
-
-    def pure(values: list[Any], tensors: list[Any]) -> Any:
-        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+    def pure(values: list[Any], tensors: list[Any], rest: list[Any]) -> Any:
+        mapping = list(zip([*variables, *others], [*values, *rest], strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
             return function(tensors)
 
-    given = [variable.value for variable in variables], [jax.numpy.asarray(array) for array in arrays]
-    value, (by_variable, by_array) = jax.jit(jax.value_and_grad(pure, argnums=(0, 1)))(*given)
-    return float(value), [np.asarray(one) for one in by_variable], [np.asarray(one) for one in by_array]
+    step = jax.jit(jax.value_and_grad(pure, argnums=(0, 1)))
+
+    def derivative(arrays: Sequence[np.ndarray]) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
+        # Those that are only read are arguments too: in the function they would be constants of its first trace.
+        values, rest = [variable.value for variable in variables], [variable.value for variable in others]
+        value, (by_variable, by_array) = step(values, [jax.numpy.asarray(array) for array in arrays], rest)
+        return float(value), [np.asarray(one) for one in by_variable], [np.asarray(one) for one in by_array]
+
+    return derivative

@@ -10,13 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 
-def gradients_of(
-    function: Callable[[list[Any]], Any], variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]
-) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
-    """What a scalar function is, and its gradients by variables and by the arrays that it takes as tensors.
-
-    Nothing that the function assigns to a variable lasts.
-    """
+def derivative_of(
+    function: Callable[[list[Any]], Any], variables: Sequence[keras.Variable], others: Sequence[keras.Variable]
+) -> Callable[[Sequence[np.ndarray]], tuple[float, list[np.ndarray], list[np.ndarray]]]:
+    """See ``differentiate.derivative_of``; a graph reads ``others`` where they are."""
 
     @tf.function(autograph=False)
     def traced(values: list[Any], tensors: list[Any]) -> Any:
@@ -28,6 +25,9 @@ def gradients_of(
         # Of an embedding TensorFlow gives the rows that were looked up.
         return value, *tf.nest.map_structure(tf.convert_to_tensor, found)
 
-    given = [tf.identity(variable.value) for variable in variables], [tf.constant(array) for array in arrays]
-    value, by_variable, by_array = traced(*given)
-    return float(value), [one.numpy() for one in by_variable], [one.numpy() for one in by_array]
+    def derivative(arrays: Sequence[np.ndarray]) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
+        given = [tf.identity(variable.value) for variable in variables], [tf.constant(array) for array in arrays]
+        value, by_variable, by_array = traced(*given)
+        return float(value), [one.numpy() for one in by_variable], [one.numpy() for one in by_array]
+
+    return derivative

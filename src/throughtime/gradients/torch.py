@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -10,17 +11,25 @@ import numpy as np
 import torch
 
 
-def gradients_of(
-    function: Callable[[list[Any]], Any], variables: Sequence[keras.Variable], arrays: Sequence[np.ndarray]
-) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
-    """What a scalar function is, and its gradients by variables and by the arrays that it takes as tensors.
+def derivative_of(
+    function: Callable[[list[Any]], Any], variables: Sequence[keras.Variable], others: Sequence[keras.Variable]
+) -> Callable[[Sequence[np.ndarray]], tuple[float, list[np.ndarray], list[np.ndarray]]]:
+    """See ``differentiate.derivative_of``; no ``.grad`` is touched, and ``others`` are read where they are."""
 
-    Nothing that the function assigns to a variable lasts, and no ``.grad`` is touched.
-    """
-    values = [variable.value.detach().clone().requires_grad_() for variable in variables]
-    tensors = [torch.tensor(array).requires_grad_() for array in arrays]
-    with torch.enable_grad(), keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-        value = function(tensors)
-        found = torch.autograd.grad(value, [*values, *tensors], allow_unused=True, materialize_grads=True)
-    by_all = [one.detach().cpu().numpy() for one in found]
-    return float(value.detach()), by_all[: len(values)], by_all[len(values) :]
+    def derivative(arrays: Sequence[np.ndarray]) -> tuple[float, list[np.ndarray], list[np.ndarray]]:
+        values = [variable.value.detach().clone().requires_grad_() for variable in variables]
+        tensors = [torch.tensor(array).requires_grad_() for array in arrays]
+        mapping = list(zip(variables, values, strict=True))
+        with random_state_kept(), torch.enable_grad(), keras.StatelessScope(state_mapping=mapping):
+            value = function(tensors)
+            found = torch.autograd.grad(value, [*values, *tensors], allow_unused=True, materialize_grads=True)
+        by_all = [one.detach().cpu().numpy() for one in found]
+        return float(value.detach()), by_all[: len(values)], by_all[len(values) :]
+
+    return derivative
+
+
+def random_state_kept() -> AbstractContextManager[Any]:
+    """PyTorch's own random state is after the block what it was before: layers draw masks of dropout from it, and do so
+    for a call with ``training=False`` too."""
+    return torch.random.fork_rng()

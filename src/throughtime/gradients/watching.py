@@ -120,10 +120,18 @@ def watched(named: Mapping[str, keras.layers.RNN]) -> Iterator[dict[str, Watch]]
             watch.layer.__class__ = type(watch.layer).__mro__[1]
 
 
+def new_tap() -> int:
+    """A number for a tap that this process has not used before."""
+    return next(_TAPS)
+
+
 @contextmanager
-def tapped(named: Mapping[str, keras.layers.RNN]) -> Iterator[dict[str, int]]:
-    """Layers on the native kernel with a tap each, until the end of the block."""
-    taps = {name: next(_TAPS) for name in named}
+def tapped(named: Mapping[str, keras.layers.RNN], taps: Mapping[str, int] | None = None) -> Iterator[Mapping[str, int]]:
+    """Layers on the native kernel with a tap each, until the end of the block.
+
+    ``taps``: the numbers of an earlier block, for a function that was compiled in it; by default new ones.
+    """
+    taps = {name: new_tap() for name in named} if taps is None else taps
     before = {name: layer.tap for name, layer in named.items()}
     try:
         for name, layer in named.items():
