@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .diagnosis.check import check as check
     from .errors import ThroughtimeError as ThroughtimeError
     from .gradients.flow import gradient_flow as gradient_flow
+    from .gradients.guard import Guard as Guard
     from .gradients.monitor import GradientMonitor as GradientMonitor
     from .layers.explanation import explain as explain
     from .layers.recurrent import GRU as GRU
@@ -53,6 +54,7 @@ _PLACES = {
     "to_keras": ("layers.swapping", True),
     "explain": ("layers.explanation", True),
     "gradient_flow": ("gradients.flow", True),
+    "Guard": ("gradients.guard", True),
     "GradientMonitor": ("gradients.monitor", True),
     "check": ("diagnosis.check", True),
     "train": ("training.train", True),
