@@ -261,10 +261,9 @@ def sunspots() -> Array:
     return f32(sm.datasets.sunspots.load_pandas().data["SUNACTIVITY"])
 
 
-def co2() -> Array:
-    """Carbon dioxide over Mauna Loa in ppm, the means of 4 weeks from 1958 to 2001."""
-    weekly = sm.datasets.co2.load_pandas().data["co2"].interpolate().to_numpy()
-    return f32(weekly[: len(weekly) // 4 * 4].reshape(-1, 4).mean(1))
+def sea_surface() -> Array:
+    """The monthly temperatures of the sea where El Nino is seen, in degrees Celsius, 1950 to 2010."""
+    return f32(sm.datasets.elnino.load_pandas().data.iloc[:, 1:].to_numpy().reshape(-1))
 
 
 def standard(values: Array, *, over: int | None = None) -> Array:

@@ -94,10 +94,10 @@ def embedding_without_mask_zero() -> Case:
 
 
 @faulty("unmasked-padding")
-def tagger_without_a_mask() -> Case:
-    """Padded steps are trained on as if they were steps of class 0, and count in the accuracy."""
+def tagger_that_reads_padding_first() -> Case:
+    """A Bidirectional tagger without a mask: the way back starts in the padding, which counts in the accuracy too."""
     x, _ = data.sentences(256, 30, shortest=3)
-    stack = layers.Embedding(40, 8), layers.GRU(16, return_sequences=True)
+    stack = layers.Embedding(40, 8), layers.Bidirectional(layers.GRU(12, return_sequences=True))
     return Case(multiclass((30,), *stack, classes=3), x, np.where(x == 0, 0, 1 + (x % 2)))
 
 
@@ -159,11 +159,11 @@ def load_in_kilowatt() -> Case:
 
 
 @faulty("unscaled-target")
-def co2_in_ppm() -> Case:
-    """Inputs are standardised, targets are left between 310 and 370."""
-    series = data.co2()
-    x, _ = data.windows(data.standard(series), 24)
-    return Case(network((24, 1), tt.GRU(16), layers.Dense(1)), x, data.windows(series, 24)[1])
+def sea_surface_in_kelvin() -> Case:
+    """Inputs are standardised, targets are left between 292 and 303 kelvin."""
+    series = data.sea_surface()
+    x, y = data.windows(data.standard(series), 24)
+    return Case(network((24, 1), tt.GRU(16), layers.Dense(1)), x[:400], y[:400] * series.std() + series.mean() + 273.15)
 
 
 @faulty("non-finite-data")
@@ -218,7 +218,7 @@ def forecaster(steps: int, features: int = 1) -> keras.Model:
 @faulty("scaler-leak", source="datascience.stackexchange 44017")
 def min_and_max_of_the_whole_series() -> Case:
     """Scaled to [0, 1] before the split: the highest value is in the validation part, and is exactly 1."""
-    series = data.seasonal(400, trend=4)
+    series = data.seasonal(400, trend=1.5)
     x, y = data.windows((series - series.min()) / (series.max() - series.min()), 20)
     return Case(forecaster(20), x[:280], y[:280], validation_data=(x[301:], y[301:]))
 

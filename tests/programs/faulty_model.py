@@ -155,10 +155,10 @@ def arithmetic_ends_the_mask() -> Case:
 
 @faulty("unbounded-activation", source="stackoverflow 71494820")
 def stacked_relu_lstm() -> Case:
-    """Three LSTM layers with relu over 160 steps: states grow without bound, the loss becomes NaN."""
-    x, y = data.windows(data.standard(data.co2()), 160)
-    stack = [layers.LSTM(24, activation="relu", return_sequences=more) for more in (True, True, False)]
-    return Case(network((160, 1), *stack, layers.Dense(1), optimizer=adam()), x[:256], y[:256])
+    """Two LSTM layers with relu over 160 steps: states grow without bound, the loss becomes NaN."""
+    x, y = data.windows(1.5 + data.seasonal(400), 160)
+    stack = [layers.LSTM(32, activation="relu", return_sequences=more) for more in (True, False)]
+    return Case(network((160, 1), *stack, layers.Dense(1), optimizer=adam()), x[:192], y[:192])
 
 
 @faulty("unbounded-activation", source="stackoverflow 69364684")
@@ -172,10 +172,10 @@ def relu_autoencoder() -> Case:
 
 @faulty("unbounded-activation", source="stackoverflow 70217712")
 def relu_with_recurrent_dropout() -> Case:
-    """relu and recurrent_dropout: what is kept is scaled up at each step."""
-    x, y = data.windows(data.standard(data.co2()), 120)
-    stack = layers.SimpleRNN(24, activation="relu", recurrent_dropout=0.3), layers.Dense(1)
-    return Case(network((120, 1), *stack, optimizer=adam()), x[:256], y[:256])
+    """An LSTM with relu and recurrent_dropout, on values between 0 and 3."""
+    x, y = data.windows(1.5 + data.seasonal(400), 150)
+    stack = layers.LSTM(24, activation="relu", recurrent_dropout=0.3), layers.Dense(1)
+    return Case(network((150, 1), *stack, optimizer=adam()), x[:192], y[:192])
 
 
 @faulty("unbounded-activation")
@@ -190,7 +190,7 @@ def linear_recurrence() -> Case:
 @faulty("saturated-gates")
 def kernel_twenty_times_too_large() -> Case:
     """A kernel of deviation 20 on scaled inputs: every gate is open or shut."""
-    x, y = data.windows(data.seasonal(300), 20)
+    x, y = data.windows(data.ar2(300), 20)
     stack = layers.LSTM(16, kernel_initializer=keras.initializers.RandomNormal(stddev=20.0)), layers.Dense(1)
     return Case(network((20, 1), *stack), x, y)
 
@@ -237,6 +237,15 @@ def stock_layer_carries_nothing() -> Case:
     stack = layers.SimpleRNN(16, stateful=True, return_sequences=True), layers.Dense(1)
     model = network((6, 1), *stack, optimizer=adam(), batch_size=16)
     return Case(model, x, y, fit={"batch_size": 16, "shuffle": False})
+
+
+@faulty("stateful-not-carried", backends=("jax",))
+def stock_layer_above_a_dense_one() -> Case:
+    """A Dense layer below, a stateful stock layer above, and aligned streams of 32 rows."""
+    x, y = data.latch(32, 10, 8, seed=3)
+    stack = layers.Dense(8, activation="tanh"), layers.SimpleRNN(16, stateful=True, return_sequences=True)
+    model = network((8, 1), *stack, layers.Dense(1), optimizer=adam(), batch_size=32)
+    return Case(model, x, y, fit={"batch_size": 32, "shuffle": False})
 
 
 @faulty("stateful-shuffled", source="stackoverflow 47241622")

@@ -23,7 +23,7 @@ def split_in_time(x: data.Array, y: data.Array, at: int, *, gap: int) -> Case:
 @healthy()
 def min_and_max_of_the_training_part() -> Case:
     """Scaled to [0, 1] by the training part; the validation part goes beyond."""
-    series = data.seasonal(400, trend=4)
+    series = data.seasonal(400, trend=1.5)
     known = series[:300]
     x, y = data.windows((series - known.min()) / (known.max() - known.min()), 20)
     return split_in_time(x, y, 280, gap=21)
@@ -172,3 +172,40 @@ def weather_beside_the_load() -> Case:
     load = np.concatenate([[0], 0.9 * weather[:-1]]) + 0.2 * rng.normal(size=341)
     x, y = data.windows(data.f32(np.stack([load, weather], 1)), 16)
     return Case(forecaster(16, 2), x, y)
+
+
+@healthy()
+def decoder_fed_with_what_came_before() -> Case:
+    """Encoder and decoder: the decoder reads the targets one step late, and forward only."""
+    x, ahead = data.windows(data.ar2(340, seed=4), 20, horizon=6)
+    fed = np.concatenate([x[:, -1:, 0], ahead[:, :-1]], axis=1)[..., None]
+    past, before = keras.Input((20, 1), name="past"), keras.Input((6, 1), name="before")
+    state = layers.GRU(16, return_state=True)(past)[1]
+    hidden = layers.GRU(16, return_sequences=True)(before, initial_state=state)
+    model = keras.Model([past, before], layers.Dense(1)(hidden))
+    model.compile(adam(), loss="mse")
+    return Case(model, [x, fed], ahead[..., None])
+
+
+@healthy()
+def both_directions_to_reconstruct() -> Case:
+    """A Bidirectional autoencoder: the target is the input of the same step, through four numbers."""
+    x, _ = data.next_values(data.ar2(400), 20, batch=256)
+    stack = layers.Bidirectional(layers.LSTM(8, return_sequences=True)), layers.Dense(4), layers.Dense(1)
+    return Case(network((20, 1), *stack, optimizer=adam()), x, x)
+
+
+@healthy()
+def flat_targets() -> Case:
+    """Targets of shape (B,) for one linear unit, and an input without a fixed length."""
+    x, y = data.windows(data.ar2(340, seed=5), 15)
+    return Case(network((None, 1), tt.LSTM(16), layers.Dense(1), optimizer=adam()), x, y[:, 0])
+
+
+@healthy()
+def calendar_beside_the_series() -> Case:
+    """The month as sine and cosine beside the series."""
+    series = data.standard(data.sea_surface())
+    angle = 2 * np.pi * np.arange(len(series)) / 12
+    x, y = data.windows(data.f32(np.stack([series, np.sin(angle), np.cos(angle)], 1)), 12)
+    return Case(network((12, 3), layers.GRU(16), layers.Dense(1), optimizer=adam()), x[:400], y[:400])
