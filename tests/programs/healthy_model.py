@@ -205,7 +205,7 @@ def attention_under_a_mask() -> Case:
 def dropout_and_normalisation_under_a_mask() -> Case:
     """Dropout, LayerNormalization, BatchNormalization and TimeDistributed hand the mask on."""
     x, y = data.sentences(256, 30, shortest=3)
-    stack = layers.Embedding(40, 12, mask_zero=True), layers.Dropout(0.2), layers.BatchNormalization()
+    stack = layers.Embedding(40, 12, mask_zero=True), layers.Dropout(0.2), layers.BatchNormalization(momentum=0.9)
     stack = *stack, layers.LSTM(16, return_sequences=True), layers.LayerNormalization()
     stack = *stack, layers.TimeDistributed(layers.Dense(8, activation="relu")), layers.GRU(16)
     return Case(binary((30,), *stack, optimizer=adam()), x, y)
