@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,31 @@ def _part(name: str, lengths: np.ndarray) -> dict[str, Any]:
         "longest": int(lengths.max()),
         "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
     }
+
+
+def flow(layers: dict[str, float], steps: int = 29) -> dict[str, Any]:
+    """The flow of layers whose gradient changes by a factor with every step back, halved in the course of training."""
+    lags = np.arange(steps)
+
+    def layer(rate: float) -> dict[str, Any]:
+        norms = 0.02 * rate**lags
+        horizon = int(np.searchsorted(np.cumsum(norms) / norms.sum(), 0.9))
+        return {
+            "cell": "LSTM", "units": 64, "longest": steps, "lags": lags.tolist(), "norms": norms.tolist(),
+            "first_to_last": rate ** (steps - 1), "rate": rate, "horizon": horizon,
+        }  # fmt: skip
+
+    training = [1, 2, 4, 8, 40, 80, 120, 160, 200]
+    seen = {
+        name: {
+            "steps": training, "lags": lags.tolist(), "horizon": [layer(rate)["horizon"]] * len(training),
+            "norms": [[*(np.array(layer(rate)["norms"]) / (1 + step / 50)).tolist()] for step in training],
+        }
+        for name, rate in layers.items()
+    }  # fmt: skip
+    kept = {name: layer(rate) for name, rate in layers.items()}
+    before = {name: layer(rate**1.5) for name, rate in layers.items()}
+    return {"sequences": 32, "every_step": False, "start": before, "best": kept, "monitor": seen}
 
 
 def _shared(title: str, task: str, cell: str, epochs: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -48,6 +74,7 @@ def _shared(title: str, task: str, cell: str, epochs: int, rng: np.random.Genera
             "validation_loss": validation.tolist(),
             "best_epoch": int(epoch[np.argmin(validation)]),
         },
+        "flow": flow({"lstm": 0.88}),
         "settings": {
             "cell": cell, "units": 64, "layers": 1, "learning_rate": 0.003, "batch_tokens": 4096, "dropout": 0.0,
             "epochs": epochs, "patience": 10, "bidirectional": False, "clip": None, "seed": 0,
@@ -159,6 +186,8 @@ def tag() -> dict[str, Any]:
         [1210, 31, 44, 0, 2, 0], [52, 870, 12, 0, 9, 0], [96, 17, 402, 0, 1, 0],
         [0, 0, 3, 655, 21, 0], [4, 11, 0, 17, 734, 0], [0, 0, 0, 0, 0, 512],
     ]  # fmt: skip
+    both = {f"bidirectional/{way}_lstm": rate for way, rate in (("forward", 0.7), ("backward", 0.9))}
+    evidence["flow"] = flow(both, steps=60) | {"every_step": True}
     evidence |= {"title": "Parts of speech", "task": "tag", "confusion": {"labels": labels, "counts": counts}}
     evidence["per_class"] = [
         {"label": label, "precision": 0.93, "recall": 0.91, "f1": 0.92, "support": sum(row)}
@@ -297,6 +326,9 @@ def hostile() -> dict[str, Any]:
         {"name": "$x_1$", "kind": "number", "missing": 1e-7, "mean": 1e300, "std": 1e-300},
         {"name": "a_very_long_column_name_" * 5, "kind": "category", "missing": 0.0, "levels": 10**7},
     ]
+    evidence["flow"] = flow({name: 1e-3, "$x_1$": 4.0, "a" * 90: 1.0})
+    evidence["flow"]["best"][name] |= {"norms": [None, math.nan, 0.0], "lags": [0, 1, 2], "horizon": None}
+    evidence["flow"]["monitor"][name]["norms"][3] = [None] * 29
     evidence["confusion"] = {"labels": [name], "counts": [[10**6]]}
     evidence["per_class"] = [{"label": name, "precision": None, "recall": 1.0, "f1": 0.99999, "support": 10**6}]
     evidence["scores"]["rows"].append({"name": name, "network": False, "values": {"accuracy": None}})

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from evidence import classify, forecast, regress
+from evidence import classify, flow, forecast, regress
 
 from throughtime.report import charts, drawing
 
@@ -204,3 +204,56 @@ def luminance(colour):
     part = np.asarray(colour) / 255
     linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_the_gradient_has_a_line_a_layer_and_a_stroke_at_each_horizon():
+    given = flow({"first": 0.9, "second": 0.5})
+    chart = charts.gradient_reach(given)
+    assert [len(points(path)) for role in ("network", "baseline1") for path in lines(chart, role)] == [29, 29]
+    assert [stroke.name for stroke in chart.key] == ["first", "second"]
+    strokes = [
+        path for role in ("network", "baseline1") for path in drawn(chart, "path", role) if len(points(path)) == 2
+    ]
+    x = [points(path)[0][0] for path in strokes]
+    (line,) = lines(chart, "network")
+    at = {round(place): x for place, (x, _) in zip(range(29), points(line), strict=True)}
+    assert x == pytest.approx([at[layer["horizon"]] for layer in given["best"].values()], abs=0.1)
+    assert "first from 0.0200 at the last step to" in chart.alt and "28 steps before" in chart.alt
+
+
+def test_one_layer_has_its_flow_before_training_beside_it():
+    chart = charts.gradient_reach(flow({"rnn": 0.8}))
+    assert [stroke.name for stroke in chart.key] == ["rnn", "before training"]
+    assert len(lines(chart, "muted")) == 1
+
+
+def test_a_gradient_of_zero_is_a_gap_and_of_nothing_no_picture():
+    given = flow({"rnn": 0.8})
+    given["best"]["rnn"]["norms"][20:] = [0.0] * 9
+    (line,) = lines(charts.gradient_reach(given), "network")
+    assert len(points(line)) == 20
+    given["best"]["rnn"]["norms"] = given["start"]["rnn"]["norms"] = [None] * 29
+    assert charts.gradient_reach(given) is None
+    assert charts.gradient_reach({}) is None
+    for empty in (
+        {},
+        {"steps": [1, 2], "lags": [0], "norms": [[1.0]]},
+        {"steps": [1], "lags": [0, 1], "norms": [[1, 2]]},
+    ):
+        assert charts.gradient_map("rnn", empty) is None
+
+
+def test_a_heat_map_is_stronger_where_the_gradient_is_larger():
+    steps, lags = [1, 2, 3], [0, 1, 2, 3]
+    norms = [[1.0, 0.1, 0.01, None], [1.0, 1.0, 1.0, 1.0], [0.01, 0.01, 0.0, 0.01]]
+    chart = charts.gradient_map("rnn", {"steps": steps, "lags": lags, "norms": norms, "horizon": [1, 3, 0]})
+    cells = {}
+    for path in drawn(chart, "path", "network"):
+        strength = (
+            float(re.search(r"opacity: ([\d.]+)", path.get("style"))[1]) if "opacity" in path.get("style") else 1.0
+        )
+        cells[strength] = path.get("d").count("M")
+    # Runs along a reading: 1, and four times 1; 0.1; 0.01, and 0.01 on both sides of a zero, which is not drawn.
+    assert {round(12 * strength): count for strength, count in cells.items()} == {12: 2, 7: 1, 1: 3}
+    assert len(drawn(chart, "path", "wrong")) == 1
+    assert "3 readings from step 1 to 3" in chart.alt

@@ -87,7 +87,8 @@ def test_the_page_draws_every_section(run: Run) -> None:
     own = {"forecast": "Forecasts and truth", "regress": "Predictions and truth"}.get(
         run.preparation.schema.task, "Where it errs"
     )
-    for heading in ("Against the baselines", own, "How it learned", "The data"):
+    reach = "How far the gradient reaches"
+    for heading in ("Against the baselines", own, "How it learned", reach, "In the course of training", "The data"):
         assert heading in text, heading
     assert "SimpleRNN" in text
     assert "<no>" not in text

@@ -10,7 +10,7 @@ import sys
 import threading
 
 import pytest
-from evidence import TASKS, classify, forecast, hostile, regress
+from evidence import TASKS, classify, flow, forecast, hostile, regress
 from reader import Reader
 
 from throughtime.errors import RunError
@@ -18,7 +18,8 @@ from throughtime.report import page
 
 HEADINGS = {
     "scores": "Against the baselines", "confusion": "Where it errs", "forecasts": "Forecasts and truth",
-    "regression": "Predictions and truth", "curves": "How it learned", "data": "The data",
+    "regression": "Predictions and truth", "curves": "How it learned", "flow": "How far the gradient reaches",
+    "data": "The data",
 }  # fmt: skip
 
 
@@ -138,6 +139,38 @@ def test_the_weights_it_began_with_are_no_epoch():
     said = Reader(page.render({**evidence, "curves": {**evidence["curves"], "best_epoch": 0}})).text()
     assert "No epoch was better than the weights it began with" in said
     assert "epoch 0 were kept" not in said
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (0.03, "first step of a typical sequence gets 3.0% of what its last one gets: the network can learn from"),
+        (2.5, "gets 2.50 times of what its last one gets: the network can learn from the whole sequence."),
+        (2e-5, "gets 2.0×10⁻⁵ of what its last one gets: the gradient fades on its way"),  # noqa: RUF001
+        (1e-9, "gets 1.0×10⁻⁹ of what its last one gets: the gradient dies on its way"),  # noqa: RUF001
+        (0.0, "gets 0% of what its last one gets: the gradient dies on its way"),
+        (40.0, "gets 40.0 times of what its last one gets: the gradient grows on its way"),
+        (None, "The gradient is not finite at some step"),
+    ],
+)
+def test_what_the_flow_means_is_said_in_a_sentence(ratio, said):
+    layer = flow({"lstm": 0.9})["best"]["lstm"] | {"first_to_last": ratio}
+    assert said in Reader(page.render({"flow": {"best": {"lstm": layer}}})).text()
+
+
+def test_a_flow_of_steps_with_losses_of_their_own_is_not_said_to_reach():
+    text = Reader(page.render(TASKS["tag"]())).text()
+    assert "Each step has a loss of its own" in text
+    assert "can learn from the whole sequence" not in text
+
+
+def test_a_flow_that_is_absent_says_why():
+    text = Reader(page.render({"flow": {"reason": "the model has no recurrent layer."}})).text()
+    assert "How far the gradient reaches It could not be measured: the model has no recurrent layer." in text
+    one_step = flow({"lstm": 0.9}, steps=1)
+    assert "no way back in time" in Reader(page.render({"flow": {"best": one_step["best"]}})).text()
+    dead = {"lstm": one_step["best"]["lstm"] | {"longest": 5, "norms": [0.0] * 5, "lags": [*range(5)]}}
+    assert "No gradient arrives" in Reader(page.render({"flow": {"best": dead}})).text()
 
 
 def test_too_many_classes_to_draw_are_listed_worst_first():

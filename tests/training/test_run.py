@@ -37,6 +37,7 @@ def test_a_loaded_run_answers_and_scores_as_the_one_saved(task: str, tmp_path: P
     assert loaded.settings == run.settings
     assert loaded.history == run.history
     assert loaded.best_epoch == run.best_epoch
+    assert loaded.flow == run.flow and loaded.flow["best"]
     assert loaded.about["parts"] == [*run.about["parts"], loaded.about["parts"][-1]]
     assert loaded.preparation.to_json() == run.preparation.to_json()
 
@@ -57,6 +58,13 @@ def copy(saved: Path, tmp_path: Path) -> Path:
 
 def test_a_run_is_shown_in_one_line(saved: Path) -> None:
     assert re.fullmatch(r"Run\(\w+: LSTM, \d+ epochs, best \d+, judged on validation.*\)", repr(Run.load(saved)))
+
+
+def test_a_run_of_a_version_that_recorded_no_flow_comes_back(copy: Path) -> None:
+    stored = json.loads((copy / "run.json").read_text())
+    del stored["flow"]
+    (copy / "run.json").write_text(json.dumps(stored))
+    assert Run.load(copy).flow == {}
 
 
 def test_nothing_is_overwritten_unasked(copy: Path) -> None:

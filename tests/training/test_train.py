@@ -214,6 +214,32 @@ def test_a_model_of_the_users_own(compiled: bool, outputs: int) -> None:
     assert not any("padding" in note for note in run.about["notes"])
 
 
+def test_the_flow_of_a_training_batch_is_recorded_at_the_start_and_at_the_best_weights() -> None:
+    run = train(rising_or_falling(), epochs=3, batch_size=8, cell="rnn", units=4, progress=False)
+    assert run.flow["sequences"] == 26 and run.flow["every_step"] is False
+    names = list(run.flow["best"])
+    assert len(names) == 2 and all("simple_rnn" in name for name in names)
+    for moment in ("start", "best"):
+        for layer in run.flow[moment].values():
+            assert layer["lags"] == [*range(layer["longest"])] and min(layer["norms"]) > 0
+    assert run.flow["start"] != run.flow["best"]
+    seen = run.flow["monitor"][names[0]]
+    assert seen["steps"][:3] == [1, 2, 4] and len(seen["norms"]) == len(seen["steps"]) == len(seen["horizon"])
+    assert [layer.tap for layer in run.model._flatten_layers() if isinstance(layer, keras.layers.RNN)] == [0, 0]
+
+
+def test_a_flow_that_cannot_be_measured_says_why() -> None:
+    layers = [keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(2, "softmax")]
+    model = keras.Sequential([keras.layers.Input((None, 2)), *layers])
+    run = train(rising_or_falling(), model=model, epochs=1, progress=False)
+    assert "no recurrent layer" in run.flow["reason"]
+    stock = keras.Sequential(
+        [keras.layers.Input((None, 2)), keras.layers.GRU(4, name="gru"), keras.layers.Dense(2, "softmax")]
+    )
+    run = train(rising_or_falling(), model=stock, epochs=1, progress=False)
+    assert run.flow["best"]["gru"]["longest"] > 1 and "monitor" not in run.flow
+
+
 def test_a_model_that_sees_padding_is_warned_of() -> None:
     model = keras.Sequential([keras.layers.Input((None, 2)), keras.layers.GRU(4), keras.layers.Dense(2, "softmax")])
     run = train(rising_or_falling(), model=model, epochs=1, progress=False)

@@ -54,7 +54,7 @@ class Readings:
     def add(self, step: int, flow: LayerFlow) -> None:
         self.native = flow.native
         self.steps.append(step)
-        self.norms.append(_by_place(flow.from_end))
+        self.norms.append(by_place(flow.from_end)[1])
         self.figures.append((flow.first_to_last, flow.rate, flow.horizon()))
 
     def thin(self) -> None:
@@ -73,17 +73,18 @@ class Readings:
         )  # fmt: skip
 
 
-def _by_place(means: np.ndarray) -> np.ndarray:
-    """Means by lag as means by place of ``_EDGES``.
+def by_place(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means by lag as means over ever more lags: the first lag of each place, and its mean.
 
     Example:
-        >>> _by_place(np.arange(100.0)).tolist()[-2:]  # the places from 96 on are 96 to 101
-        [95.0, 97.5]
+        >>> lags, norms = by_place(np.arange(100.0))
+        >>> lags.tolist()[-2:], norms.tolist()[-2:]
+        ([95, 96], [95.0, 97.5])
     """
     starts = _EDGES[len(means) > _EDGES]
     if not len(starts):
-        return means
-    return (np.add.reduceat(means, starts) / np.diff(np.append(starts, len(means)))).astype(np.float32)
+        return starts, means
+    return starts, (np.add.reduceat(means, starts) / np.diff(np.append(starts, len(means)))).astype(np.float32)
 
 
 def heat_maps(histories: Iterable[LayerHistory]) -> Figure:

@@ -1,13 +1,14 @@
 """The pictures of a report, a function each: its section of the evidence in, a `Chart` out, or None if nothing is left.
 
-Every function accepts None and non-finite numbers where data are expected, and leaves a gap there.
+Every function accepts None and non-finite numbers where data are expected, and leaves a gap there. The module is long
+because it has a function for each picture and little else; apart, they would share their small parts across modules.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,8 @@ import numpy as np
 from . import numbers
 from .drawing import BASELINES, COLOUR, WIDTH, Chart, Stroke, canvas, words
 
+# Of layers of one network: told apart by dash as well as by hue, as baselines are.
+_LAYER_LINES = (("network", ()), *BASELINES)
 MOST_CLASSES = 25  # of a confusion matrix that can be read on a phone; beyond, the page lists the most confused pairs
 MOST_POINTS = 1000  # of a scatter: each is an element of the page
 Evidence = Mapping[str, Any]
@@ -125,6 +128,141 @@ def _label_ends(axes: Any, lines: dict[str, tuple[np.ndarray, str]]) -> None:
     for label, (_, role) in lines.items():
         axes.annotate(label, (1, height[label]), (6, 0), xycoords="axes fraction", textcoords="offset points",
                       va="center", color=COLOUR[role])  # fmt: skip
+
+
+def gradient_reach(flow: Evidence) -> Chart | None:
+    """The norm of dL/dh by the steps before the end of a sequence, at the weights that were kept: a line a layer.
+
+    A network of one layer has its flow before training beside it.
+    """
+    kept = [(str(name), layer) for name, layer in (flow.get("best") or {}).items()][: len(_LAYER_LINES)]
+    styles = {name: style for (name, _), style in zip(kept, _LAYER_LINES, strict=False)}
+    lines = [(name, layer, *styles[name]) for name, layer in kept]
+    if len(kept) == 1 and kept[0][0] in (flow.get("start") or {}):
+        lines = [
+            (kept[0][0], kept[0][1], *_LAYER_LINES[0]),
+            ("before training", flow["start"][kept[0][0]], "muted", (4, 2)),
+        ]
+    drawn_lines = []
+    for name, layer, role, dashes in lines:
+        lags, norms = _floats(layer.get("lags")), _floats(layer.get("norms"))
+        norms[~(norms > 0)] = math.nan  # has no place on a logarithmic scale
+        if lags.size == norms.size and np.isfinite(norms).any():
+            drawn_lines.append((name, layer, role, dashes, lags, norms))
+    if not drawn_lines:
+        return None
+    with canvas("gradient", height=240, bottom=42) as drawn:
+        drawn.axes.set_yscale("log")
+        for name, layer, role, dashes, lags, norms in drawn_lines:
+            drawn.line(-lags, norms, role, dashes=dashes)
+            if numbers.finite(layer.get("horizon")) and name in styles:
+                drawn.axes.axvline(
+                    -layer["horizon"], color=COLOUR[role], linewidth=1, linestyle=(0, (1, 2)), zorder=0.9
+                )
+        _decades(drawn.axes)
+        _whole_ticks(drawn.axes)
+        drawn.axes.set_xlabel("time step, 0 is the last")
+    said = []
+    for name, _, _, _, lags, norms in drawn_lines:
+        known = np.isfinite(norms)
+        ends = [numbers.number(float(end)) for end in (norms[known][0], norms[known][-1])]
+        back = numbers.counted(int(lags[known][-1]), "step")
+        said.append(f"{name} from {ends[0]} at the last step to {ends[1]}, {back} before")
+    key = tuple(Stroke(words(name, 30), role, dashes) for name, _, role, dashes, _, _ in drawn_lines)
+    note = "Logarithmic scale. Right of a dotted stroke lies 90% of the gradient."
+    return Chart(
+        "Norm of the gradient at each step", drawn.svg, f"Norm of the gradient: {'; '.join(said)}.", key=key, note=note
+    )
+
+
+def _decades(axes: Any) -> None:
+    """Ticks of a logarithmic axis at powers of ten, a handful; the axis spans a decade or more."""
+    low, high = (math.log10(edge) for edge in axes.get_ylim())
+    if high - low < 1:
+        middle = (low + high) / 2
+        low, high = middle - 0.5, middle + 0.5
+        axes.set_ylim(10**low, 10**high)
+    first, last = math.ceil(low), math.floor(high)
+    apart = max(1, math.ceil((last - first) / 5))
+    axes.set_yticks([10.0**power for power in range(first, last + 1, apart)])
+
+
+def gradient_map(layer: str, seen: Evidence) -> Chart | None:
+    """Training steps by time steps: the darker, the larger the norm of dL/dh, on a logarithmic scale."""
+    steps, lags = _floats(seen.get("steps")), _floats(seen.get("lags"))
+    norms = np.array([_floats(row) for row in seen.get("norms") or []])
+    if norms.shape != (steps.size, lags.size) or norms.size < 4 or steps.size < 2:
+        return None
+    norms[~(norms > 0)] = math.nan
+    if not np.isfinite(norms).any():
+        return None
+    high = math.log10(np.nanmax(norms))
+    low = max(math.log10(np.nanmin(norms)), high - 9)
+    across = _cell_borders(np.arange(steps.size))
+    down = _cell_borders(lags)
+    with canvas("gradient-map", height=240, bottom=42) as drawn:
+        drawn.axes.set_xlim(across[0], across[-1])
+        drawn.axes.set_ylim(down[-1], down[0])
+        drawn.axes.grid(False)
+        _shades(drawn.axes, across, down, (np.log10(norms) - low) / max(high - low, 1e-9))
+        horizon = _floats(seen.get("horizon"))
+        if horizon.size == steps.size:
+            drawn.axes.step(np.arange(steps.size), horizon + 0.5, where="mid", color=COLOUR["wrong"], linewidth=1.6)
+        places = sorted({round(place) for place in np.linspace(0, steps.size - 1, 4)})
+        drawn.axes.set_xticks(places, labels=[numbers.count(steps[place]) for place in places])
+        drawn.own_ticks.add("x")
+        drawn.axes.set_xlabel("training step")
+    first, last = (norms[row][np.isfinite(norms[row])] for row in (0, -1))
+    said = f"{numbers.number(steps.size)} readings from step {numbers.count(steps[0])} to {numbers.count(steps[-1])}"
+    if first.size and last.size:
+        said += f"; at the last time step {numbers.number(first[0])} at first, {numbers.number(last[0])} in the end"
+    ends = [numbers.number(10**end, 2) for end in (low, high)]
+    note = (
+        f"{words(layer, 30)}: steps before the end, downwards. The stronger the colour the larger the gradient, "
+        f"{ends[0]} to {ends[1]} on a logarithmic scale; 90% of it lies above the line."
+    )
+    return Chart(
+        "In the course of training", drawn.svg, f"Heat map of the gradient of {words(layer, 30)}: {said}.", note=note
+    )
+
+
+def _cell_borders(places: np.ndarray) -> np.ndarray:
+    middles = (places[1:] + places[:-1]) / 2
+    if not middles.size:
+        return places[0] + np.array([-0.5, 0.5])
+    return np.concatenate([[2 * places[0] - middles[0]], middles, [2 * places[-1] - middles[-1]]])
+
+
+def _shades(axes: Any, across: np.ndarray, down: np.ndarray, values: np.ndarray) -> None:
+    """Cells in twelve strengths of one colour, a path for each: a map is a dozen elements of the page."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    strength = np.full(values.shape, -1)
+    known = np.isfinite(values)
+    strength[known] = np.clip(values[known] * 12, 0, 11).astype(int)
+    for level in range(12):
+        corners, codes = [], []
+        for column, row, end in _runs(strength == level):
+            left, right, top, low = across[column], across[column + 1], down[row], down[end]
+            corners += [(left, top), (right, top), (right, low), (left, low), (left, top)]
+            codes += [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
+        if corners:
+            shade = PathPatch(Path(corners, codes), facecolor=COLOUR["network"], linewidth=0, alpha=(level + 1) / 12)
+            axes.add_patch(shade)
+
+
+def _runs(marked: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Of each row of a table, where marked cells that follow each other begin and end: between them is no seam.
+
+    Example:
+        >>> list(_runs(np.array([[True, True, False, True]])))
+        [(0, 0, 2), (0, 3, 4)]
+    """
+    for row, cells in enumerate(marked):
+        turns = np.flatnonzero(np.diff(np.concatenate([[0], cells.astype(int), [0]])))
+        for begin, end in zip(turns[::2], turns[1::2], strict=True):
+            yield row, int(begin), int(end)
 
 
 def length_histogram(parts: Sequence[Evidence]) -> Chart | None:

@@ -70,6 +70,7 @@ def evidence(
             "skill": [{"against": name, "value": value} for name, value in evaluation.skill.items()],
         },
         **evaluation.detail,
+        "flow": run.flow,
         "settings": run.settings,
         "python": python_code(run, split, table),
         "versions": about["versions"],

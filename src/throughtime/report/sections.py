@@ -18,6 +18,8 @@ from .drawing import words
 Evidence = Mapping[str, Any]
 _VERDICTS = {True: ("yes", "Better than the baseline"), False: ("no", "No better than the baseline")}
 _CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN", "simplernn": "SimpleRNN"}
+# Of the gradient at the last step, that the first one gets.
+REACHES, NOTHING, GROWS = 1e-3, 1e-6, 10.0
 _FOLDED = 12  # rows of a table that are shown unasked
 
 
@@ -222,6 +224,76 @@ def _some_epochs(curves: Evidence) -> Table:
     ]
     kept = tuple(index for index, place in enumerate(sorted(places)) if places[place] == "kept")
     return Table("In numbers", ("epoch", *(named for _, named in given.values())), rows, strong=kept)
+
+
+def flow(evidence: Evidence) -> dict[str, Any] | None:
+    """The gradient at each time step, at the weights that were kept, and what it means."""
+    given = evidence.get("flow") or {}
+    if given.get("reason"):
+        return {"text": f"It could not be measured: {given['reason']}", "charts": [], "table": None}
+    kept = given.get("best") or {}
+    if not kept:
+        return None
+    drawn = [
+        charts.gradient_reach(given),
+        *(charts.gradient_map(*one) for one in [*(given.get("monitor") or {}).items()][:1]),
+    ]
+    rows = [
+        [str(name), moment, numbers.count(layer.get("longest")), _of_last(layer.get("first_to_last")),
+         numbers.number(layer.get("rate")), _steps_that_hold(layer)]
+        for name in kept
+        for moment, layer in (("start", (given.get("start") or {}).get(name)), ("kept", kept[name]))
+        if layer
+    ]  # fmt: skip
+    columns = ("layer", "weights", "steps", "first of last", "per step", "90% in the last")
+    strong = tuple(place for place, row in enumerate(rows) if row[1] == "kept")
+    table = Table("In numbers", columns, rows, text=(0, 1), strong=strong)
+    return {
+        "text": reach(next(iter(kept.values())), every_step=bool(given.get("every_step"))),
+        "charts": [chart for chart in drawn if chart],
+        "table": table,
+    }
+
+
+def reach(layer: Evidence, *, every_step: bool = False) -> str:
+    """What the flow through the layer next to the input means, in a sentence."""
+    longest, ratio = layer.get("longest") or 0, layer.get("first_to_last")
+    if longest < 2:
+        return "The sequences have one step, so there is no way back in time."
+    if not any(norm for norm in layer.get("norms") or []):
+        return "No gradient arrives at this layer: the loss does not depend on it, or what follows it is all zero."
+    if ratio is None or not numbers.finite(ratio):
+        return (
+            "The gradient is not finite at some step: it explodes on its way back, and training cannot go on from it."
+        )
+    begins = (
+        f"90% of the gradient lies in the last {_steps_that_hold(layer)} of {numbers.counted(longest, 'step')}; the "
+        f"first step of a typical sequence gets {_of_last(ratio)} of what its last one gets"
+    )
+    if every_step:
+        return f"{begins}. Each step has a loss of its own, so this says where the gradient lies, not how far it comes."
+    if ratio < NOTHING:
+        means = "the gradient dies on its way, and the beginning of a sequence teaches the network nothing"
+    elif ratio < REACHES:
+        means = "the gradient fades on its way, and the beginning of a sequence teaches the network little"
+    elif ratio > GROWS:
+        means = "the gradient grows on its way, so long sequences throw the weights about"
+    else:
+        means = "the network can learn from the whole sequence"
+    return f"{begins}: {means}."
+
+
+def _steps_that_hold(layer: Evidence) -> str:
+    return numbers.count((layer.get("horizon") or 0) + 1)
+
+
+def _of_last(ratio: Any) -> str:
+    """A percentage, a factor, or a power of ten where a percentage would be all zeros."""
+    if not numbers.finite(ratio):
+        return numbers.number(ratio)
+    if ratio > 1:
+        return f"{numbers.number(float(ratio))} times" if ratio < 1e4 else numbers.number(float(ratio))
+    return numbers.share(ratio) if ratio >= REACHES or ratio == 0 else numbers.number(float(ratio), 2)
 
 
 def data(evidence: Evidence) -> dict[str, Any] | None:

@@ -37,6 +37,8 @@ class Run:
         settings: all of them, as used.
         evaluations: by part, "validation" first; ``evaluate`` adds others.
         about: what the data and the network are, versions, notes; JSON values for the report.
+        flow: the gradient flow of a training batch at the ``"start"`` and at the ``"best"`` weights, by layer, and what
+            a ``"monitor"`` saw in between; or the ``"reason"`` why there is none. JSON values; empty in older runs.
     """
 
     model: keras.Model
@@ -49,6 +51,7 @@ class Run:
     about: dict[str, Any] = field(default_factory=dict)
     feeds: Any = ("numbers", "mask")
     pad_value: float = 0.0
+    flow: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         judged = ", ".join(self.evaluations)
@@ -120,6 +123,7 @@ class Run:
             "about": self.about,
             "feeds": self.feeds,
             "pad_value": self.pad_value,
+            "flow": self.flow,
         }
         write_json(path / "run.json", stored)
         return path
@@ -160,6 +164,7 @@ class Run:
                 "about": stored["about"],
                 "feeds": feeds if isinstance(feeds, str) else tuple(feeds),
                 "pad_value": stored["pad_value"],
+                "flow": stored.get("flow", {}),  # not in runs of the first versions
             }
         except RunError:
             raise

@@ -27,6 +27,7 @@ from .baselines import Baselines
 from .callbacks import KeepBest, ShowProgress, StopAtNonFinite
 from .checkpoint import Progress, data_fingerprint, restore_state, value_of
 from .describe import describe_data, describe_network, describe_padding, versions
+from .flows import SEQUENCES, RecordedFlow
 from .networks import Cell, build_network, check_outputs, feeds_of
 from .run import Run
 from .settings import Settings
@@ -145,6 +146,8 @@ def train(
         "validation": data_fingerprint(held_out),
     }
     model.optimizer.build(model.trainable_variables)
+    flow = RecordedFlow(model, Batches(examples, **batching | {"batch_size": SEQUENCES, "tokens": None, "buckets": 1}))
+    flow.measure("start")
     state = Progress()
     if path is not None:
         make_directory(path)
@@ -156,8 +159,11 @@ def train(
     )
     rate = float(value_of(model.optimizer.learning_rate))
     callbacks: list[keras.callbacks.Callback] = [StopAtNonFinite(batches, _namer(train, examples), rate), keep]
+    if flow.monitor is not None:
+        callbacks.append(flow.monitor)
     _fit(model, batches, validation_batches, settings["epochs"], keep, callbacks, progress)
     model.set_weights(state.best_weights)
+    flow.measure("best")
 
     run = Run(
         model=model,
@@ -168,6 +174,7 @@ def train(
         settings=settings,
         feeds=feeds,
         pad_value=pad_value,
+        flow=flow.values(),
         about={
             "source": train.source,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
