@@ -228,6 +228,24 @@ def test_the_model_is_left_as_it_was_and_can_be_monitored_again() -> None:
     assert seen.history[FORWARD].steps.tolist() == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("first", ["guard", "monitor"])
+def test_beside_a_guard_both_see_every_step(first: str) -> None:
+    """Guard has a compiled step of its own, which it keeps from one fit to the next."""
+    model, guard, seen = network(tt), tt.Guard(), tt.GradientMonitor(every=1)
+    model.compile("adam", "mse")
+    model.fit(Parts(), shuffle=False, callbacks=[guard], verbose=0)
+    both = [guard, seen] if first == "guard" else [seen, guard]
+    model.fit(Parts(), shuffle=False, callbacks=both, verbose=0)
+    assert [one.steps.tolist() for one in seen.history.values()] == [[5, 6, 7, 8]] * 3
+    model.fit(Parts(), shuffle=False, callbacks=[guard], verbose=0)
+    assert guard.steps == 12 and not any(taps(model))
+    alone, monitored = network(tt), tt.GradientMonitor(every=1)
+    alone.compile("adam", "mse")
+    alone.fit(Parts(), epochs=2, shuffle=False, callbacks=[tt.Guard(), monitored], verbose=0)
+    for name, found in seen.history.items():
+        np.testing.assert_allclose(found.norms, monitored.history[name].norms[4:], rtol=1e-4)
+
+
 class Interrupt(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if batch == 2:

@@ -63,12 +63,14 @@ class LayerFlow:
     @property
     def from_end(self) -> np.ndarray:
         """Means over sequences, by the number of steps before the last valid one: place 0 is the last valid step."""
-        return _means([row[::-1] for row in self.rows()])
+        sums, counts = _by_lag(self.norms[:, ::-1], self.mask[:, ::-1])
+        return (sums / np.maximum(counts, 1)).astype(np.float32)
 
     @property
     def from_start(self) -> np.ndarray:
         """Means over sequences, by the number of steps after the first valid one."""
-        return _means(self.rows())
+        sums, counts = _by_lag(self.norms, self.mask)
+        return (sums / np.maximum(counts, 1)).astype(np.float32)
 
     @property
     def rate(self) -> float:
@@ -93,10 +95,7 @@ class LayerFlow:
         """
         if not 0 < share <= 1:
             raise ArgumentError(f"share={share} is given; more than 0 and at most 1 is accepted.")
-        rows = [row[::-1] for row in self.rows()]
-        sums = np.zeros(max((len(row) for row in rows), default=0))
-        for row in rows:
-            sums[: len(row)] += row
+        sums, _ = _by_lag(self.norms[:, ::-1], self.mask[:, ::-1])
         if not np.isfinite(sums).all():  # then what is infinite or NaN is all there is
             sums = np.where(np.isfinite(sums), 0.0, 1.0)
         if not sums.sum() > 0:
@@ -107,17 +106,21 @@ class LayerFlow:
     @property
     def first_to_last(self) -> float:
         """The norm at a sequence's first valid step as a share of that at its last one: the median over sequences."""
-        rows = [row for row in self.rows() if len(row) > 1 and row[-1] > 0]
-        return float(np.median([float(row[0]) / float(row[-1]) for row in rows])) if rows else float("nan")
+        several = self.lengths > 1
+        norms, mask = self.norms[several].astype(np.float64), self.mask[several]
+        if not len(norms):
+            return float("nan")
+        rows = np.arange(len(norms))
+        first, last = norms[rows, mask.argmax(1)], norms[rows, mask.shape[1] - 1 - mask[:, ::-1].argmax(1)]
+        with np.errstate(invalid="ignore"):  # infinite by infinite
+            ratios = first[last > 0] / last[last > 0]
+        return float(np.median(ratios)) if len(ratios) else float("nan")
 
 
-def _means(rows: list[np.ndarray]) -> np.ndarray:
-    longest = max((len(row) for row in rows), default=0)
-    sums, counts = np.zeros(longest), np.zeros(longest)
-    for row in rows:
-        sums[: len(row)] += row
-        counts[: len(row)] += 1
-    return (sums / np.maximum(counts, 1)).astype(np.float32)
+def _by_lag(norms: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over sequences and how many they are, by the number of valid steps before a step."""
+    lags = mask.cumsum(axis=1)[mask] - 1
+    return np.bincount(lags, norms[mask]), np.bincount(lags)
 
 
 class GradientFlow(Mapping[str, LayerFlow]):

@@ -127,6 +127,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._offset = 0  # steps of trainings before an optimizer that began to count anew
         self._open_since: int | None = None
         self._loss_scale = 1.0
+        self._opening = 0.0  # seconds that it took to open the taps
         self._finalizer: Any = None
         self._writer: Any = None
 
@@ -246,11 +247,14 @@ class GradientMonitor(keras.callbacks.Callback):
         number = self._begun + 1
         early = self.every is None and number & (number - 1) == 0
         if self._tapped and (early or self._readers.due(self._begun, self._stride)):
+            # Of the processor: a wait until JAX has made the step is no cost. The probe's work is in other threads.
+            start = time.thread_time()
             self._open_since = self._steps_made()
             scale = self.model.optimizer.scale_loss(keras.ops.ones(()))
             self._loss_scale = float(keras.ops.convert_to_numpy(scale))
             for name in self._tapped:
                 native.open_tap(self._taps[name][1])
+            self._opening = time.thread_time() - start
         if self._probed and self._probes.due(self._begun, self._stride):
             step = self._steps_made() + 1
             if self._prepared is None:
@@ -270,8 +274,8 @@ class GradientMonitor(keras.callbacks.Callback):
         """Reads the taps of the step that was made since they were opened, if they were, and shuts them."""
         if self._open_since is None:
             return
+        start = time.thread_time()
         step = self._steps_made()
-        start = time.perf_counter()
         expected, self._open_since = max(step - self._open_since, 1), None
         found, lost = {}, {}
         for name in sorted(self._tapped):
@@ -292,7 +296,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._tapped -= set(lost)
         self._turn_to_probe(lost)
         self._keep(step, found)
-        self._readers.took(time.perf_counter() - start, self._begun)
+        self._readers.took(self._opening + time.thread_time() - start, self._begun)
 
     def _steps_made(self) -> int:
         """By the optimizer's count. JAX and TensorFlow are waited for: what they were asked for is done."""

@@ -169,7 +169,7 @@ def gradient_reach(flow: Evidence) -> Chart | None:
         back = numbers.counted(int(lags[known][-1]), "step")
         said.append(f"{name} from {ends[0]} at the last step to {ends[1]}, {back} before")
     key = tuple(Stroke(words(name, 30), role, dashes) for name, _, role, dashes, _, _ in drawn_lines)
-    note = "Logarithmic scale. Right of a dotted stroke lies 90% of the gradient."
+    note = "Means over sequences, logarithmic scale. Right of a dotted stroke lies 90% of the gradient."
     return Chart(
         "Norm of the gradient at each step", drawn.svg, f"Norm of the gradient: {'; '.join(said)}.", key=key, note=note
     )

@@ -284,6 +284,8 @@ def reach(layer: Evidence, *, every_step: bool = False) -> str:
 
 
 def _steps_that_hold(layer: Evidence) -> str:
+    if not any(norm for norm in layer.get("norms") or []):
+        return numbers.MISSING
     return numbers.count((layer.get("horizon") or 0) + 1)
 
 
