@@ -254,7 +254,7 @@ def test_an_update_that_makes_a_weight_infinite_is_undone() -> None:
     model.layers[-1].kernel.assign(3e3 * np.ones((5, 1)))
     fit(model, *batches(), guard, each)
     assert np.isfinite(guard.norms[0]) and guard.events[0].step == 1
-    assert "the update makes a weight infinite or NaN" in guard.events[0].said
+    assert "or the update that it makes is too large for a float32" in guard.events[0].said
     assert all(np.isfinite(one).all() for step in each.values for one in step)
 
 
@@ -380,17 +380,24 @@ class Stop(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("hook", ["on_train_batch_begin", "on_train_batch_end", "on_epoch_end", "in the step"])
-def test_an_interrupt_leaves_nothing(hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_leaves_nothing(hook: str) -> None:
+    interrupted = []
+
+    def loss(y_true: Any, y_pred: Any) -> Any:
+        if interrupted:
+            raise KeyboardInterrupt
+        return keras.ops.mean(keras.ops.square(y_pred - y_true), axis=-1)
+
     x, y = batches()
     model = network()
+    model.compile("adam", loss)
     fit(model, x, y)
     function, guard = model.train_function, Guard()
     kept = instance(model), instance(model.optimizer)
-    if hook == "in the step":
-        monkeypatch.setattr("throughtime.gradients.guarded.global_norm", Stop("x").stop)
+    interrupted += [True] if hook == "in the step" else []
     with pytest.raises(KeyboardInterrupt):
         fit(model, x, y, Stop(hook), guard)
-    monkeypatch.undo()
+    interrupted.clear()
     assert model.train_function is function
     assert kept == (instance(model), instance(model.optimizer))
     if hook == "in the step" and BACKEND == "jax":

@@ -271,7 +271,7 @@ class Guard(keras.callbacks.Callback):
         if not seen:
             return "a value is not finite; where, can be told with steps_per_execution=1"
         if np.isfinite(norm):
-            return f"the update makes a weight infinite or NaN (the gradient's norm is {norm:.3g})"
+            return f"the gradient, of norm {norm:.3g}, or the update that it makes is too large for a float32"
         return "a value is not finite, though not when the step is repeated, so it depends on what is random in it"
 
     def _lower(self) -> str:

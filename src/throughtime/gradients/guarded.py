@@ -18,6 +18,8 @@ import numpy as np
 from keras import ops
 
 TINY = float(np.finfo(np.float32).tiny)
+LARGE = float(np.finfo(np.float32).max)
+SQUARED = 1e18  # a gradient of this norm can be squared, as optimizers do
 
 # Rows of the slate: what the step is told, then one for each step of an execution, unless it was cut short.
 _UNUSED = -1.0
@@ -26,15 +28,18 @@ _UNUSED = -1.0
 def global_norm(gradients: list[Any]) -> Any:
     """The Euclidean norm of all gradients together, not finite where one of them is not.
 
-    Each is scaled by its largest value first: squares of float32 overflow from 1.8e19 on, and a gradient of that size
-    can still be clipped.
+    Where squares overflow, from 1.8e19 on in float32, each is scaled by its largest value first: a gradient of that
+    size can still be clipped.
 
     Example:
         >>> round(float(global_norm([ops.array([3e30]), ops.array([[0.0], [4e30]])])) / 1e30, 3)
         5.0
     """
-    parts = [_norm(ops.cast(ops.convert_to_tensor(one), "float32")) for one in gradients]
-    return _norm(ops.stack(parts)) if parts else ops.zeros(())
+    if not gradients:
+        return ops.zeros(())
+    dense = [ops.cast(ops.convert_to_tensor(one), "float32") for one in gradients]
+    plain = ops.sqrt(sum(ops.sum(ops.square(one)) for one in dense))
+    return ops.cond(plain < LARGE, lambda: plain, lambda: _norm(ops.stack([_norm(one) for one in dense])))
 
 
 def _norm(values: Any) -> Any:
@@ -54,7 +59,7 @@ class GuardedStep:
 
     def __init__(self, model: keras.Model) -> None:
         self.model, self.optimizer = model, model.optimizer
-        self.stateless = keras.backend.backend() == "jax"
+        self.stateless, self.eager = (keras.backend.backend() == name for name in ("jax", "torch"))
         self.threshold, self.share = np.float32(np.inf), np.float32(1)
         self.rows = np.zeros((0, 2), np.float32)
         self.batches: deque[Any] = deque(maxlen=model.steps_per_execution)
@@ -63,7 +68,12 @@ class GuardedStep:
         self._unchecked = {id(v) for v in self.variables() if _is_float(v) and not _all_finite(v.value)}
         self._train_step: Callable[..., Any] = model.train_step
         shape = (1 + model.steps_per_execution, 2)
-        self._slate: Any = None if self.stateless else keras.Variable(np.zeros(shape, "float32"), trainable=False)
+        self._slate: Any = None
+        if not (self.stateless or self.eager):
+            self._slate = keras.Variable(np.zeros(shape, "float32"), trainable=False)
+        self._norm, self._fits = float("nan"), True  # of an eager step
+        self._every = self.variables() if self.eager else []
+        self._checked = [variable for variable in self._every if self._is_checked(variable)]
         self._told = np.full(shape, _UNUSED, np.float32)
         self._plain = model.train_function
         with self._patched():
@@ -95,18 +105,18 @@ class GuardedStep:
                 logs, (*others, slots, metrics) = self._function(state, _Seen(iterator, self.batches))
                 *slots, slate = slots
                 answer = logs, (*others, slots, metrics)
+            elif self.eager:
+                self.batches.extend(given[0])
+                answer = logs = self._function(*given)
+                metrics, slate = None, [[0, 0], [self._norm, self._fits]]
             else:
                 self._slate.assign(self._told)
-                if keras.backend.backend() == "torch":
-                    self.batches.extend(given[0])
-                    answer = logs = self._function(*given)
-                else:
-                    found = self._function(*given)
-                    self.batches.append(_unpacked(found["batch"]))
-                    answer = logs = found["logs"]
+                found = self._function(*given)
+                self.batches.append(_unpacked(found["batch"]))
+                answer = logs = found["logs"]
                 metrics, slate = None, self._slate.value
-        rows = ops.convert_to_numpy(slate)[1:]
-        self.rows = np.array(rows[rows[:, 1] != _UNUSED])
+        rows = np.array(slate if self.eager else ops.convert_to_numpy(slate), np.float32)[1:]
+        self.rows = rows[rows[:, 1] != _UNUSED]
         if not self.rows[:, 1].all():
             logs.update(self._logs(metrics, logs))  # metrics were put back, and the logs were made before
         return answer
@@ -131,6 +141,8 @@ class GuardedStep:
         applied = self.optimizer.stateless_apply if self.stateless else self.optimizer.apply
         if self.stateless:
             model["train_step"], optimizer["stateless_apply"] = self._stateless_step, self._stateless_apply(applied)
+        elif self.eager:
+            model["train_step"], optimizer["apply"] = self._eager_step, self._eager_apply(applied)
         else:
             model["train_step"], optimizer["apply"] = self._stateful_step, self._stateful_apply(applied)
         try:
@@ -151,7 +163,6 @@ class GuardedStep:
         named = [
             *zip(model.trainable_variables, new_trainable, strict=True),
             *zip(model.non_trainable_variables, new_other, strict=True),
-            *zip(self.optimizer.variables, new_slots, strict=True),
         ]
         finite = self._is_finite(logs, slate, named)
         if not self.has_rate:
@@ -170,7 +181,7 @@ class GuardedStep:
         slate: Any = self._slate
         slate.assign(ops.concatenate([slate[:1], slate[2:], ops.array([[np.nan, 1.0]], "float32")]))
         logs = self._train_step(data)
-        finite = self._is_finite(logs, slate.value, [(variable, variable.value) for variable in variables])
+        finite = self._is_finite(logs, slate.value, [(variable, variable.value) for variable in self.model.variables])
 
         def restore() -> None:
             for variable, old in zip(variables, before, strict=True):
@@ -183,19 +194,40 @@ class GuardedStep:
                 if id(variable) in weights:
                     variable.assign(self._shared(slate[0, 1], old, variable.value))
         slate.assign(_answered(slate.value, finite))
-        return logs if keras.backend.backend() == "torch" else {"logs": logs, "batch": _packed(data)}
+        return {"logs": logs, "batch": _packed(data)}
+
+    def _eager_step(self, data: Any) -> Any:
+        """On PyTorch each operation is a call from Python: a few for all variables, instead of some for each."""
+        from . import torch
+
+        before = torch.copied([variable.value for variable in self._every])
+        self._norm, self._fits = float("nan"), True
+        logs = self._train_step(data)
+        checked = [variable.value for variable in self._checked]
+        checked += [logs["loss"]] if isinstance(logs, dict) and "loss" in logs else []
+        self._fits = self._fits and torch.all_finite(checked)
+        share = 1.0 if self.has_rate else float(self.share)
+        weights = {id(weight) for weight in self.model.trainable_variables} if share < 1 else set()
+        if not self._fits or weights:
+            for variable, old in zip(self._every, before, strict=True):
+                if not self._fits:
+                    variable.assign(old)
+                elif id(variable) in weights:
+                    variable.assign(old + share * (variable.value - old))
+        return logs
 
     def _is_finite(self, logs: Any, slate: Any, named: list[tuple[keras.Variable, Any]]) -> Any:
-        """Whether the gradient was, and the loss, and all that the step has made of the variables."""
-        metrics = {id(variable) for variable in self.model.metrics_variables}
-        checked = [
-            ops.all(ops.isfinite(value))
-            for variable, value in named
-            if id(variable) not in self._unchecked and id(variable) not in metrics and _is_float(variable)
-        ]
-        gradient = slate[-1, 1] > 0
-        loss = [ops.isfinite(ops.cast(logs["loss"], "float32"))] if isinstance(logs, dict) and "loss" in logs else []
-        return ops.all(ops.stack([gradient, *loss, *checked]))
+        """Whether the gradient was, and the loss, and all that the step has made of weights and states.
+
+        What optimizers keep is a mean of gradients or of their squares: finite where those are.
+        """
+        checked = [value for variable, value in named if self._is_checked(variable)]
+        checked += [logs["loss"]] if isinstance(logs, dict) and "loss" in logs else []
+        each = [ops.all(ops.isfinite(ops.cast(value, "float32"))) for value in checked]
+        return ops.all(ops.stack([slate[-1, 1] > 0, *each]))
+
+    def _is_checked(self, variable: keras.Variable) -> bool:
+        return id(variable) not in self._unchecked and _is_float(variable)
 
     def _shared(self, share: Any, old: Any, new: Any) -> Any:
         return ops.where(share < 1, old + ops.cast(share, new.dtype) * (new - old), new)
@@ -207,14 +239,18 @@ class GuardedStep:
             # Such a variable takes the place of its gradient; it is no direction.
             if gradient is not None and not getattr(variable, "overwrite_with_gradient", False)
         ]  # fmt: skip
-        dense = [ops.convert_to_tensor(gradients[place]) for place in places]
+        dense = [gradients[place] for place in places]
+        if keras.backend.backend() == "tensorflow":
+            from . import tensorflow
+
+            dense = tensorflow.dense(dense)
         norm = global_norm(dense if scale is None else [one / ops.cast(scale, one.dtype) for one in dense])
         threshold = slate[0, 0]
         factor = ops.where(norm > threshold, threshold / norm, 1.0)
         gradients = list(gradients)
         for place, one in zip(places, dense, strict=True):
             gradients[place] = one * ops.cast(factor, one.dtype)
-        finite = ops.isfinite(norm)
+        finite = ops.minimum(norm, threshold) < SQUARED
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             # It tries scales that are too high on purpose, and leaves out the steps of those. Below 1 none is left.
             finite = ops.logical_or(finite, scale > 1)
@@ -236,6 +272,29 @@ class GuardedStep:
             return weights, [*slots, slate]
 
         return stateless_apply
+
+    def _eager_apply(self, applied: Callable[..., Any]) -> Callable[..., Any]:
+        from . import torch
+
+        def apply(grads: Any, trainable_variables: Any = None) -> Any:
+            scale = self.optimizer.loss_scale_factor
+            scaling = isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
+            if scaling:
+                scale = float(self.optimizer.dynamic_scale.value)
+            grads = list(grads)
+            places = [place for place, one in enumerate(grads) if one is not None]
+            dense = [grads[place] for place in places]
+            norm = torch.global_norm(dense) / (scale or 1.0)
+            if not norm < LARGE:
+                norm = float(global_norm(dense if scale is None else [one / scale for one in dense]))
+            self._norm, threshold = norm, float(self.threshold)
+            self._fits = min(norm, threshold) < SQUARED or (scaling and scale > 1 and not norm < LARGE)
+            if norm > threshold:
+                for place, one in zip(places, torch.scaled(dense, threshold / norm), strict=True):
+                    grads[place] = one
+            return applied(grads, trainable_variables)
+
+        return apply
 
     def _stateful_apply(self, applied: Callable[..., Any]) -> Callable[..., Any]:
         def apply(grads: Any, trainable_variables: Any = None) -> Any:

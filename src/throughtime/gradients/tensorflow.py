@@ -31,3 +31,8 @@ def derivative_of(
         return float(value), [one.numpy() for one in by_variable], [one.numpy() for one in by_array]
 
     return derivative
+
+
+def dense(gradients: Sequence[Any]) -> list[tf.Tensor]:
+    """All as tensors: that of an embedding comes as the rows that were looked up, one for each time."""
+    return [tf.convert_to_tensor(one) for one in gradients]

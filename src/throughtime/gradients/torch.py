@@ -33,3 +33,24 @@ def random_state_kept() -> AbstractContextManager[Any]:
     """PyTorch's own random state is after the block what it was before: layers draw masks of dropout from it, and do so
     for a call with ``training=False`` too."""
     return torch.random.fork_rng()
+
+
+def copied(values: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Copies that no gradient goes through."""
+    return [value.detach().clone() for value in values]
+
+
+def all_finite(values: Sequence[torch.Tensor]) -> bool:
+    """Whether no value of any tensor is NaN or infinite: the largest absolute value of each is finite then."""
+    held = [value.detach() for value in values if value.numel()]
+    return bool(torch.stack([one.float() for one in torch._foreach_norm(held, float("inf"))]).isfinite().all())
+
+
+def global_norm(gradients: Sequence[torch.Tensor]) -> float:
+    """The Euclidean norm of all together; infinite where squares overflow."""
+    return float(torch.linalg.vector_norm(torch.stack([one.float() for one in torch._foreach_norm(list(gradients))])))
+
+
+def scaled(gradients: Sequence[torch.Tensor], factor: float) -> Sequence[torch.Tensor]:
+    """All times one number."""
+    return torch._foreach_mul(list(gradients), factor)
