@@ -262,6 +262,63 @@ def explain(
 
 
 @app.command()
+def check(
+    file: Annotated[str, typer.Argument(metavar="MODEL", help="A saved model, .keras, compiled; or a run directory.")],
+    table: Annotated[str, TABLE],
+    target: Annotated[str | None, typer.Option(help="Column to predict; forecasts: several, with commas.")] = None,
+    sequence: Annotated[
+        str | None, typer.Option(help="Column that tells the sequences apart. Without it: one long series.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="Column to sort each sequence by.")] = None,
+    features: Annotated[str | None, typer.Option(help="Input columns, with commas. By default all others.")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="classify, regress, forecast or tag. By default seen from the target.")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option(help="Forecasts: how many steps ahead.")] = None,
+    window: Annotated[int | None, typer.Option(help="Forecasts: how many steps back.")] = None,
+    scale: Annotated[str, typer.Option(help="As the model was trained: none, standard, minmax or robust.")] = "none",
+    batch_size: Annotated[int | None, typer.Option(help="Sequences of a batch; 32 by default.")] = None,
+    probe_only: Annotated[bool, typer.Option("--no-train", help="Probes alone, without a short training.")] = False,
+    seconds: Annotated[float, typer.Option(help="About how long it may take.")] = 30.0,
+) -> None:
+    """Name what keeps a saved model from learning, with evidence and remedies; exit code 1 if there is an error."""
+    choose_backend()
+    from .data.tables import read_like, read_table
+    from .errors import one_of
+
+    one_of("--scale", scale, ("none", "standard", "minmax", "robust"))
+    if Path(file).is_dir():
+        from .training.run import Run
+
+        preparation = Run.load(file).preparation
+        data = read_like(table, preparation.schema, preparation.forecast, per=preparation.per)
+    else:
+        data = read_table(
+            table,
+            target=_column_or_columns(target),
+            sequence=sequence,
+            time=time,
+            features=_columns(features),
+            task=task,  # type: ignore[arg-type]
+            horizon=horizon,
+            window=window,
+        )
+    from .training.checking import check_saved
+
+    diagnosis = check_saved(
+        file,
+        data,
+        scale=scale,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        train=not probe_only,
+        seconds=seconds,
+    )
+    typer.echo(str(diagnosis))
+    if diagnosis.errors:
+        raise SystemExit(1)
+
+
+@app.command()
 def bench(
     cells: Annotated[str, typer.Option(help="Of lstm, gru and rnn, with commas.")] = "lstm,gru,rnn",
     units: Annotated[str, typer.Option(help="Of 64, 128, 256 and 512, with commas.")] = "64,128",

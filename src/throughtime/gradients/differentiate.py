@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import keras
@@ -47,9 +47,13 @@ def nothing_lasts() -> ExitStack:
     """A block in which a model can be called: no variable is changed by it, nor random state that is none."""
     stack = ExitStack()
     stack.enter_context(keras.StatelessScope())
-    if keras.backend.backend() == "torch":
-        stack.enter_context(_module().random_state_kept())
+    stack.enter_context(random_state_kept())
     return stack
+
+
+def random_state_kept() -> AbstractContextManager[Any]:
+    """The backend's own random state, where it has one, is after the block what it was before."""
+    return _module().random_state_kept() if keras.backend.backend() == "torch" else nullcontext()
 
 
 def _module() -> Any:

@@ -65,8 +65,11 @@ def to_keras(model: keras.Layer) -> keras.Layer:
     return model
 
 
-def load_model(path: str | os.PathLike[str]) -> keras.Model:
+def load_model(path: str | os.PathLike[str], *, compiled: bool = False) -> keras.Model:
     """A saved model, or that of a run directory; whatever is wrong with the file is said in one line.
+
+    Args:
+        compiled: with its loss and optimizer, where they were saved.
 
     Raises:
         ArgumentError: there is no such file, or Keras cannot read it.
@@ -77,7 +80,7 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     if not file.is_file():
         raise ArgumentError(f"there is no file {file}; a model that model.save(...) wrote is accepted.")
     try:
-        return keras.saving.load_model(file, compile=False)
+        return keras.saving.load_model(file, compile=compiled)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:  # what Keras's readers make of other files
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ArgumentError(f"{file} cannot be read as a Keras model ({first}).") from error

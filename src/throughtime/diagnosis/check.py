@@ -1,0 +1,97 @@
+"""``check``: what is wrong with a recurrent model on its data, found by running it."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..errors import ArgumentError
+from . import data_rules, model_rules, training_rules
+from .evidence import Evidence
+from .findings import Diagnosis, folded
+from .given import given
+from .keeping import untouched
+
+# Rules that look at arrays alone, and still hold where the model cannot be called.
+_WITHOUT_CALL = (
+    model_rules.call_fails,
+    data_rules.non_finite_data,
+    data_rules.token_out_of_range,
+    model_rules.stateful_shuffled,
+)
+
+
+def check(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    validation_data: Any = None,
+    fit: Mapping[str, Any] | None = None,
+    series: Any = None,
+    task: str | None = None,
+    train: bool = True,
+    seconds: float = 30.0,
+) -> Diagnosis:
+    """Names what keeps a recurrent model from learning, with the numbers that show it and a remedy to paste.
+
+    Probes on some rows (what moves the output, where a mask ends, how far the gradient reaches), then a short training
+    from the model's own weights, also at other learning rates where nothing is learned. Afterwards model, optimizer and
+    random state are bit for bit what they were; a model that was not built is built.
+
+    Args:
+        model: compiled. Sequential, functional or subclassed; on any backend.
+        x, y: as ``fit`` takes them: arrays, or lists and dicts of arrays; or batches of (x, y) alone.
+        validation_data: (x, y) or (x, y, sample_weight).
+        fit: the arguments of ``fit`` that you mean to use, such as ``{"batch_size": 32, "shuffle": False}``.
+        series: (steps,) or (steps, columns), the raw series before windowing.
+        task: "forecast", "classify", "regress" or "tag", where it is not seen from the data.
+        train: False for probes alone, without training.
+        seconds: about how long it may take. Half of it is for training; a model too slow for that is not judged by it.
+
+    Returns:
+        ``diagnosis.findings``, the causes first; what follows from a cause is folded under it. Printed, it is a report.
+
+    Raises:
+        ArgumentError: arguments that are not accepted.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> layers = [keras.Input((20, 3)), keras.layers.LSTM(8), keras.layers.Dense(1, activation="softmax")]
+        >>> model = keras.Sequential(layers)
+        >>> model.compile("adam", "binary_crossentropy")
+        >>> x = rng.normal(size=(64, 20, 3))
+        >>> [finding.code for finding in check(model, x, x[:, :, 0].mean(1) > 0, train=False)]
+        ['single-unit-softmax']
+    """
+    began = time.monotonic()
+    if not seconds > 0:
+        raise ArgumentError(f"seconds={seconds} is given; a number above 0 is accepted.")
+    data = given(model, x, y, validation_data=validation_data, fit=fit, series=series, task=task)
+    if not any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers()):
+        raise ArgumentError("the model has no recurrent layer; one with a SimpleRNN, GRU, LSTM or RNN is accepted.")
+    with untouched(model), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # a probe's own, such as Keras's on masks that end: they become findings
+        evidence = Evidence(model, data, train, seconds)
+        called = evidence.trace.failed is None
+        rules = (*data_rules.RULES, *model_rules.RULES, *training_rules.RULES) if called else _WITHOUT_CALL
+        found = [finding for finding in (rule(evidence) for rule in rules) if finding is not None]
+        return Diagnosis(
+            folded(found), evidence.flow if called else None, _looked_at(evidence), tuple(evidence.left_out),
+            time.monotonic() - began,
+        )  # fmt: skip
+
+
+def _looked_at(evidence: Evidence) -> tuple[str, ...]:
+    said = [f"{evidence.data.size} sequences, {len(evidence.index)} of them in probes"]
+    trial = evidence.trial if evidence.trace.failed is None else None
+    if trial is not None:
+        said.append(f"{len(trial.losses)} training steps of {evidence.data.batch_size} sequences")
+        if evidence.tried > 1:
+            said.append(f"{evidence.tried - 1} more short trainings")
+    return tuple(said)

@@ -1,0 +1,206 @@
+"""What ``check`` was given, brought into one form: arrays with the sequence first, and the arguments of ``fit``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..errors import ArgumentError, listed, nearest
+
+_FIT = tuple(name for name in inspect.signature(keras.Model.fit).parameters if name not in ("self", "x", "y"))
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """The data and settings of one check.
+
+    Args:
+        x, y: arrays with the sequence first, or lists and dicts of them, as the model takes them.
+        weights: sample weights, (N,) or (N, T); None without.
+        validation: x, y and weights of the validation data; None without.
+        fit: the arguments of ``fit`` that the user means to use; ``told`` whether any were given.
+        series: (steps, columns), the raw series before windowing; None without.
+        task: "forecast" where the user says so; None otherwise.
+    """
+
+    x: Any
+    y: Any
+    weights: Any
+    validation: tuple[Any, Any, Any] | None
+    fit: Mapping[str, Any]
+    told: bool
+    series: np.ndarray | None
+    task: str | None
+
+    @property
+    def size(self) -> int:
+        """N, the number of sequences."""
+        return len(keras.tree.flatten(self.x)[0])
+
+    @property
+    def batch_size(self) -> int:
+        return min(int(self.fit.get("batch_size") or 32), self.size)
+
+    def inputs(self, part: str = "train") -> dict[str, np.ndarray]:
+        """The arrays of x by name: ``"x"`` where there is one, ``"x[0]"``, ``"x['words']"`` otherwise."""
+        return named(self.x if part == "train" or self.validation is None else self.validation[0], "x")
+
+    def targets(self) -> dict[str, np.ndarray]:
+        return named(self.y, "y")
+
+
+def given(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    validation_data: Any = None,
+    fit: Mapping[str, Any] | None = None,
+    series: Any = None,
+    task: str | None = None,
+) -> Given:
+    """The arguments of ``check``, looked at and brought into form.
+
+    Raises:
+        ArgumentError: what is not accepted.
+    """
+    if not isinstance(model, keras.Model):
+        raise ArgumentError(f"check was given {type(model).__name__}; a keras.Model is accepted.")
+    if not model.compiled:
+        raise ArgumentError("the model is not compiled; model.compile(optimizer, loss) first, as for fit.")
+    settings = dict(fit or {})
+    unknown = [name for name in settings if name not in _FIT]
+    if unknown:
+        raise ArgumentError(
+            f"fit= holds {listed(unknown)}; the arguments of model.fit are accepted.{nearest(unknown[0], _FIT)}"
+        )
+    if task not in (None, "forecast", "classify", "regress", "tag"):
+        raise ArgumentError(f"task={task!r} is not accepted; one of 'forecast', 'classify', 'regress', 'tag'.")
+    if y is None:
+        x, y, batch_weights = _from_batches(x)
+    else:
+        batch_weights = None
+    arrays, targets = _arrays(x, "x"), _arrays(y, "y")
+    weights = settings.get("sample_weight")
+    weights = batch_weights if weights is None else _arrays(weights, "sample_weight")
+    size = _size(arrays, targets, weights)
+    validation = validation_data if validation_data is not None else settings.get("validation_data")
+    split = float(settings.get("validation_split") or 0)
+    if validation is not None:
+        if not isinstance(validation, list | tuple):
+            validation = _from_batches(validation)
+        if len(validation) not in (2, 3):
+            raise ArgumentError("validation_data is (x, y) or (x, y, sample_weight), as for fit.")
+        parts = [_arrays(one, "validation_data") if one is not None else None for one in validation]
+        validation = (parts[0], parts[1], parts[2] if len(parts) == 3 else None)
+        _size(*validation)
+    elif split and size > 1:
+        cut = max(1, min(size - 1, int(size * (1 - split))))  # Keras takes the last rows
+        validation = tuple(rows(one, slice(cut, None)) for one in (arrays, targets, weights))
+        arrays, targets, weights = (rows(one, slice(cut)) for one in (arrays, targets, weights))
+    if series is not None:
+        series = np.asarray(series, float)
+        series = series[:, None] if series.ndim == 1 else series
+        if series.ndim != 2:
+            raise ArgumentError(f"series has shape {series.shape}; (steps,) or (steps, columns) is accepted.")
+    return Given(arrays, targets, weights, validation, settings, fit is not None, series, task)
+
+
+def rows(structure: Any, index: Any) -> Any:
+    """The same rows of each array of a structure; None of None."""
+    return keras.tree.map_structure(lambda one: None if one is None else one[index], structure)
+
+
+def named(structure: Any, name: str) -> dict[str, np.ndarray]:
+    """The arrays of a structure by what a user would write to get each."""
+    found: dict[str, np.ndarray] = {}
+    if isinstance(structure, Mapping):
+        for key, value in structure.items():
+            found |= named(value, f"{name}[{key!r}]")
+    elif isinstance(structure, list | tuple):
+        for place, value in enumerate(structure):
+            found |= named(value, f"{name}[{place}]")
+    elif structure is not None:
+        found[name] = structure
+    return found
+
+
+def _arrays(structure: Any, name: str) -> Any:
+    def array(one: Any) -> Any:
+        if one is None:
+            return None
+        made = keras.ops.convert_to_numpy(one) if keras.ops.is_tensor(one) else np.asarray(one)
+        if made.dtype == object:
+            raise ArgumentError(
+                f"{name} is ragged or holds objects; arrays of one shape are accepted: pad it, as in "
+                "keras.utils.pad_sequences(x, padding='post'), or tt.Ragged(...).to_padded()."
+            )
+        if made.ndim == 0:
+            raise ArgumentError(f"{name} holds a single number; arrays with the sequence first are accepted.")
+        return made
+
+    if isinstance(structure, list | tuple) and structure and not any(_is_array(one) for one in structure):
+        return array(structure)  # nested lists of numbers
+    return keras.tree.map_structure(array, structure)
+
+
+def _is_array(one: Any) -> bool:
+    return isinstance(one, np.ndarray | Mapping) or keras.ops.is_tensor(one) or _has_arrays(one)
+
+
+def _has_arrays(one: Any) -> bool:
+    return isinstance(one, list | tuple) and any(isinstance(part, np.ndarray) for part in one)
+
+
+def _size(*structures: Any) -> int:
+    counts = {
+        name: len(array)
+        for structure, given_as in zip(structures, ("x", "y", "sample_weight"), strict=False)
+        for name, array in named(structure, given_as).items()
+    }
+    if len(set(counts.values())) > 1:
+        raise ArgumentError(f"x and y differ in their number of sequences: {counts}.")
+    size = next(iter(counts.values()), 0)
+    if not size:
+        raise ArgumentError("x holds no sequence; one or more are accepted.")
+    return size
+
+
+BATCHED_ROWS = 4096  # so many are read from data that comes in batches
+
+
+def _from_batches(data: Any) -> tuple[Any, Any, Any]:
+    """A PyDataset, tf.data.Dataset or other iterable of (x, y[, sample_weight]), read into arrays."""
+    if isinstance(data, np.ndarray | Mapping) or (
+        not isinstance(data, keras.utils.PyDataset) and not np.iterable(data)
+    ):
+        raise ArgumentError("y is missing; give x and y, or batches of (x, y) as a keras.utils.PyDataset.")
+    batches: list[tuple[Any, Any, Any]] = []
+    count = 0
+    source = (data[i] for i in range(len(data))) if isinstance(data, keras.utils.PyDataset) else iter(data)
+    for batch in source:
+        if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
+            raise ArgumentError("each batch is (x, y) or (x, y, sample_weight), as for fit.")
+        parts = [_arrays(part, "a batch") for part in batch]
+        batches.append((parts[0], parts[1], parts[2] if len(parts) == 3 else None))
+        count += len(keras.tree.flatten(parts[0])[0])
+        if count >= BATCHED_ROWS:
+            break
+    if not batches:
+        raise ArgumentError("the data has no batch; one or more are accepted.")
+    shapes = {tuple(one.shape[1:] for one in keras.tree.flatten(batch[0])) for batch in batches}
+    if len(shapes) > 1:  # of batches padded to their own length, those of the most common one are taken
+        counted = [tuple(one.shape[1:] for one in keras.tree.flatten(batch[0])) for batch in batches]
+        most = max(shapes, key=counted.count)
+        batches = [batch for batch, shape in zip(batches, counted, strict=True) if shape == most]
+    joined = [
+        None if batches[0][place] is None
+        else keras.tree.map_structure(lambda *parts: np.concatenate(parts), *(batch[place] for batch in batches))
+        for place in range(3)
+    ]  # fmt: skip
+    return joined[0], joined[1], joined[2]
