@@ -125,11 +125,10 @@ def test_without_clipping_a_guarded_run_is_the_plain_one() -> None:
     plain, guarded = network(), network()
     x, y = batches()
     expected = fit(plain, x, y, epochs=3)
-    # From the first step on nothing is below a threshold that is never reached.
-    guard = Guard(quantile=1.0, window=1)
-    guard._choose = lambda: None  # type: ignore[method-assign]
+    guard = Guard(quantile=None)
     found = fit(guarded, x, y, guard, epochs=3)
-    assert guard.clipped == 0
+    assert guard.clipped == 0 and "18 steps, the gradient is not clipped" in str(guard)
+    assert len(guard.norms) == 18 and np.isinf(guard.thresholds).all()
     for a, b in zip(values(guarded), values(plain), strict=True):
         # The same sums, compiled in another program.
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
@@ -279,6 +278,9 @@ def test_rows_have_the_names_that_the_caller_gives_them() -> None:
     guard = Guard(verbose=0, names=lambda batch, row: f"patient {batch}-{row}")
     fit(network(), x, y, guard)
     assert "patient 3-1, time step 2" in guard.events[0].said
+    model = network(optimizer=keras.optimizers.SGD(1e38))
+    fit(model, *batches(), guard)
+    assert guard.events[0].said.startswith("the gradient, of norm") and "(patient 0-None)" in guard.events[0].said
 
 
 def test_bad_data_in_one_batch_of_each_epoch_ends_nothing() -> None:

@@ -63,6 +63,7 @@ def some_progress() -> Progress:
         best_epoch=1,
         best_loss=1e-300,
         best_weights=[rng.normal(size=(3, 2)).astype(np.float32), np.float32([0.1])],
+        guard={"norms": [0.1, 1 / 3], "steps": 2, "events": []},
         state={"0000:a": rng.integers(0, 9, 4).astype(np.uint32), "0001:b": rng.normal(size=(2, 2))},
     )
 
@@ -72,6 +73,7 @@ def test_progress_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     made.write(path, fingerprint={"units": 8, "data": "ab"})
     read = Progress.read(path, fingerprint={"units": 8, "data": "ab"})
     assert read.history == made.history
+    assert read.guard == made.guard
     assert (read.best_epoch, read.best_loss) == (1, 1e-300)
     for a, b in zip(read.best_weights, made.best_weights, strict=True):
         assert a.dtype == b.dtype

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,8 +19,10 @@ import pytest
 from series import TASKS, rising_or_falling, waves
 
 from throughtime.data.arrays import from_arrays
+from throughtime.data.sequences import SequenceData
 from throughtime.data.tables import read_table
 from throughtime.errors import ArgumentError, DataError, NonFiniteLossError, RunError
+from throughtime.gradients.guard import Guard
 from throughtime.training.callbacks import KeepBest
 from throughtime.training.checkpoint import Progress
 from throughtime.training.run import Run
@@ -73,7 +75,7 @@ def test_the_returned_weights_are_those_of_the_best_epoch() -> None:
 
 def test_a_first_validation_loss_of_nan_is_no_best() -> None:
     progress = Progress()
-    keep = KeepBest(progress, monitor="val_loss", patience=5, checkpoint=None, fingerprint={})
+    keep = KeepBest(progress, monitor="val_loss", patience=5, checkpoint=None, fingerprint={}, guard=Guard())
     keep.set_model(keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
     for epoch, loss in enumerate([np.nan, 0.5, 0.7]):
         keep.on_epoch_end(epoch, {"val_loss": loss})
@@ -168,24 +170,62 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(tmp_path: Path) 
     assert whole.history == resumed.history
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_the_batch() -> None:
+CULPRIT = 17
+
+
+def spoiled() -> tuple[SequenceData, SequenceData]:
+    """Sequences of which one has inputs that are finite as float32, and their squares are not; and the clean ones."""
     data = rising_or_falling()
     huge = data.inputs.values.copy()
-    culprit = 17
-    rows = slice(int(data.offsets[culprit]), int(data.offsets[culprit + 1]))
-    huge[rows] = 1e38  # finite as float32, and its square is not
-    spoiled = from_arrays(data.inputs.with_values(huge), data.target.labels())
-    model = keras.Sequential(
-        [keras.layers.Masking(), keras.layers.SimpleRNN(4, activation="linear"), keras.layers.Dense(2)]
+    huge[int(data.offsets[CULPRIT]) : int(data.offsets[CULPRIT + 1])] = 1e38
+    labels = np.arange(len(data)).astype(float) % 2
+    targets = np.stack([labels, -labels], 1)
+    made = [from_arrays(one, targets, task="regress") for one in (data.inputs.with_values(huge), data.inputs)]
+    return made[0], made[1]
+
+
+def linear_network() -> keras.Model:
+    return keras.Sequential(
+        [keras.layers.Masking(), keras.layers.SimpleRNN(4, activation="linear", name="rnn"), keras.layers.Dense(2)]
     )
-    model.compile("sgd", keras.losses.MeanSquaredError())
-    loss = re.compile(r"the loss became (nan|inf) in epoch 1, batch \d+ of \d+ \((.*)\); .*learning rate")
-    labels = np.arange(len(spoiled)).astype(float) % 2
-    numbers = from_arrays(spoiled.inputs, np.stack([labels, -labels], 1), task="regress")
-    with pytest.raises(NonFiniteLossError, match=loss) as caught:
-        train(numbers, numbers, model=model, scale="none", progress=False)
-    named = loss.search(str(caught.value)).group(2)
-    assert f"sequence {culprit}" in named or "..." in named
+
+
+def test_a_loss_that_is_never_finite_in_validation_stops_and_names_the_sequence() -> None:
+    bad, _ = spoiled()
+    model = linear_network()
+    model.compile(keras.optimizers.SGD(1e-6), keras.losses.MeanSquaredError())
+    named = rf"x holds a value that is 1e\+38 \(sequence {CULPRIT}, time step 0, feature 0\)"
+    with pytest.raises(NonFiniteLossError, match=f"validation loss was not finite in any epoch: {named}") as caught:
+        train(bad, bad, model=model, scale="none", epochs=2, progress=False)
+    assert str(caught.value).count(f"sequence {CULPRIT}") == 2  # in training as well
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_sequence_that_spoils_its_batch_is_left_out_and_named(compiled: bool, capfd: Any) -> None:
+    bad, clean = spoiled()
+    model = linear_network()
+    if compiled:
+        model.compile(keras.optimizers.SGD(1e-6), keras.losses.MeanSquaredError())
+    run = train(bad, clean, model=model, scale="none", epochs=3, progress=False)
+    assert capfd.readouterr().err.count("Guard:") == 0
+    assert np.isfinite([epoch["loss"] for epoch in run.history]).all()
+    assert all(np.isfinite(weight).all() for weight in weights(run))
+    events = run.about["guard"]["events"]
+    assert len(events) == 3
+    assert all(f"sequence {CULPRIT}" in event and "the batch is left out" in event for event in events)
+    assert f"sequence {CULPRIT}" in run.about["notes"][-1] and "3 of" in run.about["notes"][-1]
+    assert (run.about["guard"]["quantile"] is None) == compiled
+
+
+def test_gradients_are_clipped_to_what_was_measured_or_to_a_norm_of_the_users(tmp_path: Path) -> None:
+    run = train(rising_or_falling(), epochs=3, out=tmp_path / "measured", **SMALL)
+    guard = Run.load(tmp_path / "measured").about["guard"]
+    assert guard == run.about["guard"]
+    assert guard["quantile"] == 0.1 and 0 < guard["clipped"] < 1 and 0 < guard["threshold"] < 10
+    assert run.settings["clipnorm"] is None and run.model.optimizer.global_clipnorm is None
+    fixed = train(rising_or_falling(), epochs=3, clipnorm=1.0, **SMALL)
+    assert fixed.model.optimizer.global_clipnorm == 1.0
+    assert fixed.about["guard"]["quantile"] is None and fixed.about["guard"]["clipped"] == 0
 
 
 def masked_classifier(compiled: bool, outputs: int = 2) -> keras.Model:

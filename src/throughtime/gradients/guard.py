@@ -65,12 +65,14 @@ class Guard(keras.callbacks.Callback):
     Keras's is not put back: on PyTorch dropout without ``seed=``.
 
     Args:
-        quantile: of the norms; 0.1 clips about nine steps in ten, which the paper found best with Adam.
+        quantile: of the norms; None clips nothing. 0.1 clips about nine steps in ten; the paper found it best with
+            Adam, and plain gradient descent bears higher rates with it than with larger quantiles.
         window: norms that the quantile is taken of, the last ones.
         factor: that the learning rate is lowered by.
         patience: so many lowerings of the rate, or steps in a row that are not finite, end the training.
         verbose: 1 shows each event as a line on stderr, 0 does not.
-        names: what a row is called in messages, given its batch and its place in it, both from 0.
+        names: what a row is called in messages, given its batch and its place in it, both from 0; of the place None,
+            what all rows of the batch are called.
 
     Attributes:
         threshold: that the next step is clipped to; infinite before the first.
@@ -98,15 +100,15 @@ class Guard(keras.callbacks.Callback):
     def __init__(
         self,
         *,
-        quantile: float = 0.1,
+        quantile: float | None = 0.1,
         window: int = 1000,
         factor: float = 0.5,
         patience: int = 10,
         verbose: int = 1,
-        names: Callable[[int, int], str] | None = None,
+        names: Callable[[int, int | None], str] | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < quantile <= 1:
+        if quantile is not None and not 0 < quantile <= 1:
             raise ArgumentError(f"quantile={quantile} is given; more than 0 and at most 1 is accepted (1 clips to the "
                                 "largest norm seen).")  # fmt: skip
         if not 0 < factor < 1:
@@ -150,8 +152,13 @@ class Guard(keras.callbacks.Callback):
     def __str__(self) -> str:
         if not self.steps:
             return "Guard: no step yet"
-        lines = [f"Guard: {self.steps:,} steps, {self.clipped:.0%} of them clipped; the threshold is "
-                 f"{self.threshold:.3g}, quantile {self.quantile:g} of the last {len(self._seen):,} norms"]  # fmt: skip
+        said = "the gradient is not clipped"
+        if self.quantile is not None:
+            said = (
+                f"{self.clipped:.0%} of them clipped; the threshold is {self.threshold:.3g}, "
+                f"quantile {self.quantile:g} of the last {len(self._seen):,} norms"
+            )
+        lines = [f"Guard: {self.steps:,} steps, {said}"]
         if self.events:
             lines.append(f"{len(self.events)} steps were not finite and are undone:")
             lines += [f"  {event}" for event in self.events[-self.patience :]]
@@ -231,7 +238,7 @@ class Guard(keras.callbacks.Callback):
 
     def _choose(self) -> None:
         """The quantile as NumPy has it, by linear interpolation."""
-        if not self._sorted:
+        if not self._sorted or self.quantile is None:
             self.threshold = float("inf")
             return
         at = self.quantile * (len(self._sorted) - 1)
@@ -265,14 +272,17 @@ class Guard(keras.callbacks.Callback):
             raise NonFiniteLossError(self._report())
 
     def _cause(self, batch: int, norm: float, found: NonFinite | None, seen: bool) -> str:
+        if found is not None and found.row is not None:
+            return found.said(None if self.names is None else self.names(batch, found.row))
         if found is not None:
-            named = self.names is not None and found.row is not None
-            return found.said(self.names(batch, found.row) if named else None)  # type: ignore[misc,arg-type]
-        if not seen:
-            return "a value is not finite; where, can be told with steps_per_execution=1"
-        if np.isfinite(norm):
-            return f"the gradient, of norm {norm:.3g}, or the update that it makes is too large for a float32"
-        return "a value is not finite, though not when the step is repeated, so it depends on what is random in it"
+            said = found.said()
+        elif not seen:
+            said = "a value is not finite; where, can be told with steps_per_execution=1"
+        elif np.isfinite(norm):
+            said = f"the gradient, of norm {norm:.3g}, or the update that it makes is too large for a float32"
+        else:
+            said = "a value is not finite, though not when the step is repeated, so it depends on what is random in it"
+        return said if self.names is None else f"{said} ({self.names(batch, None)})"
 
     def _lower(self) -> str:
         self.lowered += 1

@@ -12,43 +12,37 @@ from typing import Any
 import keras
 
 from ..data.batching import Batches
-from ..errors import NonFiniteLossError
+from ..gradients.guard import Guard
 from .checkpoint import Progress, model_state, weights_of
 
 
-class StopAtNonFinite(keras.callbacks.Callback):
-    """Stops at the first batch whose loss is NaN or infinite, and names it."""
+def row_names(batches: Batches, names: Callable[[int], str]) -> Callable[[int, int | None], str]:
+    """What ``Guard`` calls the rows of batches, of ``names`` for examples."""
 
-    def __init__(self, batches: Batches, names: Callable[[int], str], learning_rate: float) -> None:
-        super().__init__()
-        self.batches, self.names, self.learning_rate = batches, names, learning_rate
-        self.epoch = 0
+    def named(batch: int, row: int | None) -> str:
+        members = [int(member) for member in batches.members(batch)]
+        if row is not None:
+            return names(members[row]) if row < len(members) else f"row {row}, which fills up the batch"
+        return ", ".join(map(names, members[:6])) + (", ..." if len(members) > 6 else "")
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.epoch = epoch
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        # The loss in the logs is the mean of the epoch so far: the first batch that makes it non-finite is the cause.
-        loss = float((logs or {})["loss"])
-        if math.isfinite(loss):
-            return
-        members = self.batches.members(batch)
-        shown = ", ".join(self.names(int(member)) for member in members[:6]) + (", ..." if len(members) > 6 else "")
-        raise NonFiniteLossError(
-            f"the loss became {loss} in epoch {self.epoch + 1}, batch {batch + 1} of {len(self.batches)} ({shown}); "
-            f"the weights are no longer usable. Try a lower learning rate (it is {self.learning_rate:g}), or look for "
-            "extreme values in those inputs."
-        )
+    return named
 
 
 class KeepBest(keras.callbacks.Callback):
     """Records each epoch, keeps the best weights, writes the checkpoint and stops after ``patience`` epochs in vain."""
 
     def __init__(
-        self, progress: Progress, *, monitor: str, patience: int, checkpoint: Path | None, fingerprint: dict[str, Any]
+        self,
+        progress: Progress,
+        *,
+        monitor: str,
+        patience: int,
+        checkpoint: Path | None,
+        fingerprint: dict[str, Any],
+        guard: Guard,
     ) -> None:
         super().__init__()
-        self.progress, self.monitor, self.patience = progress, monitor, patience
+        self.progress, self.monitor, self.patience, self.guard = progress, monitor, patience, guard
         self.checkpoint, self.fingerprint = checkpoint, fingerprint
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -62,6 +56,7 @@ class KeepBest(keras.callbacks.Callback):
             self.progress.best_weights = weights_of(self.model)
         if self.checkpoint is not None:
             self.progress.state = model_state(self.model)
+            self.progress.guard = self.guard.state_dict()
             self.progress.write(self.checkpoint, fingerprint=self.fingerprint)
         if self.in_vain():
             self.model.stop_training = True

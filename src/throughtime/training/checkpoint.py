@@ -59,6 +59,7 @@ class Progress:
         best_epoch: from 1; 0 before the first epoch.
         best_weights: of that epoch.
         state: of ``model_state`` after the last epoch.
+        guard: ``Guard.state_dict`` after the last epoch.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -66,6 +67,7 @@ class Progress:
     best_loss: float = float("inf")
     best_weights: list[np.ndarray] = field(default_factory=list)
     state: dict[str, np.ndarray] = field(default_factory=dict)
+    guard: dict[str, Any] = field(default_factory=dict)
 
     def write(self, path: Path, *, fingerprint: dict[str, Any]) -> None:
         """All of it as one .npz; ``fingerprint`` says what the run was begun with."""
@@ -74,6 +76,7 @@ class Progress:
             "best_epoch": self.best_epoch,
             "best_loss": self.best_loss,
             "fingerprint": fingerprint,
+            "guard": self.guard,
         }
         arrays = {f"best:{i:04}": weight for i, weight in enumerate(self.best_weights)}
         arrays |= {f"state:{key}": value for key, value in self.state.items()}
@@ -102,7 +105,7 @@ class Progress:
             )
         best = [value for key, value in sorted(arrays.items()) if key.startswith("best:")]
         state = {key.removeprefix("state:"): value for key, value in arrays.items() if key.startswith("state:")}
-        return cls(about["history"], about["best_epoch"], about["best_loss"], best, state)
+        return cls(about["history"], about["best_epoch"], about["best_loss"], best, state, about.get("guard", {}))
 
 
 def data_fingerprint(examples: Examples) -> str:

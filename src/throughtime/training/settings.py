@@ -29,7 +29,7 @@ class Settings:
         buckets: most padded lengths; by default 8 with ``tokens``, else one for every three batches, at most 8,
             because a compiled backend takes a second or two for each.
         learning_rate: of Adam.
-        clipnorm: global norm that a gradient is clipped to.
+        clipnorm: global norm that a gradient is clipped to; None: the one that ``Guard`` measures.
         epochs: at most; ``patience``: epochs without a better validation loss before training stops.
         seed: of the initial weights, dropout and the order of the batches.
     """
@@ -44,7 +44,7 @@ class Settings:
     tokens: int | None = None
     buckets: int | None = None
     learning_rate: float | None = None
-    clipnorm: float = 1.0
+    clipnorm: float | None = None
     epochs: int | None = None
     patience: int | None = None
     seed: int = 0

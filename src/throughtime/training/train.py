@@ -21,11 +21,13 @@ from ..data.examples import Examples
 from ..data.scaling import Scale
 from ..data.sequences import SequenceData
 from ..data.transforms import Missing, Preparation
-from ..errors import ArgumentError, DataError, RunError
+from ..errors import ArgumentError, DataError, NonFiniteLossError, RunError
 from ..files import make_directory
+from ..gradients.guard import Guard
+from ..gradients.locating import locate
 from .baselines import Baselines
-from .callbacks import KeepBest, ShowProgress, StopAtNonFinite
-from .checkpoint import Progress, data_fingerprint, restore_state, value_of
+from .callbacks import KeepBest, ShowProgress, row_names
+from .checkpoint import Progress, data_fingerprint, restore_state
 from .describe import describe_data, describe_network, describe_padding, versions
 from .flows import SEQUENCES, RecordedFlow
 from .networks import Cell, build_network, check_outputs, feeds_of
@@ -48,7 +50,7 @@ def train(
     tokens: int | None = None,
     buckets: int | None = None,
     learning_rate: float | None = None,
-    clipnorm: float = 1.0,
+    clipnorm: float | None = None,
     epochs: int | None = None,
     patience: int | None = None,
     seed: int = 0,
@@ -58,8 +60,9 @@ def train(
 ) -> Run:
     """Trains a network on sequences.
 
-    Adam with a clipped global gradient norm; stops when the validation loss no longer falls, and returns the best
-    weights. With ``out`` there is a checkpoint after every epoch and the finished run is saved there.
+    Adam under a ``Guard``: gradients are clipped to what was measured, and a step that is not finite is undone and
+    explained. Stops when the validation loss no longer falls, and returns the best weights. With ``out`` there is a
+    checkpoint after every epoch and the finished run is saved there.
 
     Args:
         train: the training part.
@@ -74,7 +77,7 @@ def train(
 
     Raises:
         DataError: data that cannot be trained on. ArgumentError: settings that are not accepted. RunError: ``out``
-        holds a run already, or one begun with other settings. NonFiniteLossError: the loss became NaN or infinite.
+        holds a run already, or one begun with other settings. NonFiniteLossError: the loss stays NaN or infinite.
 
     Example:
         >>> from throughtime.data.arrays import from_arrays
@@ -124,7 +127,8 @@ def train(
         outputs = keras.ops.convert_to_numpy(model.predict_on_batch(batches[0][0]))
         check_outputs(outputs.shape, preparation, examples)
         width = outputs.shape[-1]
-    if own and model.compiled:
+    theirs = own and model.compiled
+    if theirs:
         if learning_rate is not None:
             raise ArgumentError("the model is compiled, so its optimizer has the learning rate; leave it out.")
         monitor = "val_loss"
@@ -148,21 +152,33 @@ def train(
     model.optimizer.build(model.trainable_variables)
     flow = RecordedFlow(model, Batches(examples, **batching | {"batch_size": SEQUENCES, "tokens": None, "buckets": 1}))
     flow.measure("start")
+    # A fixed norm, or an optimizer of the user's own, leaves nothing to be measured.
+    named = row_names(batches, _namer(train, examples))
+    guard = Guard(quantile=None if clipnorm or theirs else 0.1, verbose=int(progress), names=named)
     state = Progress()
     if path is not None:
         make_directory(path)
     if checkpoint is not None and checkpoint.exists():
         state = Progress.read(checkpoint, fingerprint=fingerprint)
         restore_state(model, state.state, str(checkpoint))
+        if state.guard:
+            guard.load_state_dict(state.guard)
     keep = KeepBest(
-        state, monitor=monitor, patience=settings["patience"], checkpoint=checkpoint, fingerprint=fingerprint
+        state,
+        monitor=monitor,
+        patience=settings["patience"],
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+        guard=guard,
     )
-    rate = float(value_of(model.optimizer.learning_rate))
-    callbacks: list[keras.callbacks.Callback] = [StopAtNonFinite(batches, _namer(train, examples), rate), keep]
+    callbacks: list[keras.callbacks.Callback] = [guard, keep]
     if flow.monitor is not None:
         callbacks.append(flow.monitor)
     _fit(model, batches, validation_batches, settings["epochs"], keep, callbacks, progress)
     model.set_weights(state.best_weights)
+    if not np.isfinite(state.best_loss):
+        names = row_names(validation_batches, _namer(validation, held_out))
+        raise NonFiniteLossError(_never_finite(model, validation_batches, names, guard))
     flow.measure("best")
 
     run = Run(
@@ -178,11 +194,17 @@ def train(
         about={
             "source": train.source,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "notes": [*train.notes, *filter(None, [warning, _half_known(train)])],
+            "notes": [*train.notes, *filter(None, [warning, _half_known(train), _undone(guard)])],
             "monitor": monitor,
             "parts": [describe_data(train, "train")],
             "padding": describe_padding(batches),
             "network": describe_network(model),
+            "guard": {
+                "quantile": guard.quantile,
+                "threshold": guard.threshold,
+                "clipped": guard.clipped,
+                "events": [str(event) for event in guard.events],
+            },
             "versions": versions(),
             "seconds": round(time.monotonic() - began, 2),
         },
@@ -204,6 +226,28 @@ def _finished(path: Path, asked: Settings) -> Run:
     if other:
         raise RunError(f"{path} holds a finished run of other settings: {'; '.join(other)}. Choose another directory.")
     return run
+
+
+def _undone(guard: Guard) -> str:
+    """In words, how many steps were not finite and why; empty where none was."""
+    if not guard.events:
+        return ""
+    count = len(guard.events)
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"{count} of {guard.steps:,} training steps were not finite and are left out: {guard.events[0]}{more}"
+
+
+def _never_finite(model: keras.Model, batches: Batches, names: Callable[[int, int | None], str], guard: Guard) -> str:
+    """Why the validation loss was not finite in any epoch, so that no weights are the best."""
+    said = ""
+    for place in range(len(batches)):
+        found = locate(model, *batches[place])
+        if found is not None:
+            said = found.said(None if found.row is None else names(place, found.row)) + ". "
+            break
+    training = f" In training, {_undone(guard)}." if guard.events else ""
+    advice = "Mend those values, or try a lower learning rate."
+    return f"the validation loss was not finite in any epoch: {said}{advice}{training}"
 
 
 def _half_known(train: SequenceData) -> str:
