@@ -18,6 +18,7 @@ import numpy as np
 
 from ..gradients.flow import GradientFlow, gradient_flow
 from ..layers.paths import recurrent_layers
+from ..layers.swapping import accelerated
 from . import thresholds
 from .given import Given, named, rows
 from .tracing import LayerCall, Trace, traced
@@ -236,7 +237,8 @@ class Evidence:
         count = len(self.index) if self.fixed_batch or self.stateful else thresholds.FLOW_ROWS
         weights = rows(self.data.weights, self.index)
         try:
-            return gradient_flow(self.model, self.x, self.y, sample_weight=weights, sequences=count)
+            with accelerated(self.model):
+                return gradient_flow(self.model, self.x, self.y, sample_weight=weights, sequences=count)
         except Exception as error:  # of a user's own layer or loss under differentiation: said, and gone without
             self.left_out.append(f"the gradient through time ({first_line(error)})")
             return None
@@ -321,7 +323,8 @@ class Evidence:
         began = time.monotonic()
         share = left * 0.6 if not self.tried else left
         try:
-            trial = self.trainer.trial(steps, budget=share, **options)
+            with accelerated(self.model):
+                trial = self.trainer.trial(steps, budget=share, **options)
         except Exception as error:  # the user's own train_step, loss or layer may raise anything
             self.left_out.append(f"training ({first_line(error)})")
             self.train = False

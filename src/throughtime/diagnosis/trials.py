@@ -218,9 +218,10 @@ class Trainer:
         )
         if not self.scheduled:
             recording.learning_rate = self.current
+        jit = bool(model.jit_compile) and all(layer.supports_jit for layer in model._flatten_layers())
         keras.Model.compile(
             model, optimizer=recording, loss=self.loss, loss_weights=self.loss_weights, metrics=None,
-            run_eagerly=model.run_eagerly, jit_compile=model.jit_compile, auto_scale_loss=False,
+            run_eagerly=model.run_eagerly, jit_compile=jit, auto_scale_loss=False,
         )  # fmt: skip
         model._compile_metrics = None
         recording.build(model.trainable_variables)

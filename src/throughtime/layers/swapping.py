@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ import keras
 from ..errors import ArgumentError
 from .explanation import WRAPPERS
 from .explanation import explain as explain
+from .paths import why_not_fused
 from .recurrent import OURS
 
 
@@ -63,6 +65,30 @@ def to_keras(model: keras.Layer) -> keras.Layer:
     """
     _swap(model, {ours: stock for stock, ours in OURS.items()}, "to_keras")
     return model
+
+
+@contextmanager
+def accelerated(model: keras.Layer) -> Iterator[None]:
+    """A model's stock layers on the native kernel within a block, where that gives the same numbers sooner.
+
+    Stateful layers stay as they are. Functions that were compiled before are for the model as it was, those that are
+    compiled within the block for within it: keeping them apart is the caller's affair.
+    """
+    swapped = []
+    try:
+        for layer in _layers(model):
+            ours = OURS.get(type(layer))
+            if ours is not None and not layer.stateful and why_not_fused(layer) is None:
+                swapped.append((layer, type(layer), dict(layer.__dict__)))
+                layer.__class__ = ours
+                layer.adopt()
+        yield
+    finally:
+        for layer, stock, before in swapped:
+            layer.__class__ = stock
+            for name in [name for name in layer.__dict__ if name not in before]:
+                del layer.__dict__[name]
+            layer.__dict__.update(before)
 
 
 def load_model(path: str | os.PathLike[str], *, compiled: bool = False) -> keras.Model:
