@@ -228,6 +228,11 @@ def test_symptoms_are_folded_under_their_cause() -> None:
 def test_causes_are_known_codes() -> None:
     assert set(CAUSES) <= set(CODES)
     assert {code for causes in CAUSES.values() for code in causes} <= set(CODES)
+    left = dict(CAUSES)  # no code is its own cause, by whatever way: else both would be folded, and neither shown
+    while left:
+        first = [code for code, causes in left.items() if not set(causes) & set(left)]
+        assert first, f"causes of each other: {sorted(left)}"
+        left = {code: causes for code, causes in left.items() if code not in first}
 
 
 # What is refused ----------------------------------------------------------------------------------------------------

@@ -54,7 +54,8 @@ _APART = ("constant-prediction", "overfit", "random-labels", "scaler-leak", "ove
 _ALL_ELSE = tuple(code for code in CODES if code not in _APART)
 CAUSES: dict[str, tuple[str, ...]] = {
     "constant-prediction": (*_ALL_ELSE, "random-labels"),
-    "random-labels": tuple(code for code in _ALL_ELSE if code != "persistence"),
+    "random-labels": tuple(code for code in _ALL_ELSE if code not in ("persistence", "vanishing-through-time")),
+    "call-fails": ("token-out-of-range",),
     "overfit": ("random-labels", "scaler-leak", "overlapping-split"),
     "non-finite-loss": (
         "non-finite-data", "token-out-of-range", "unbounded-activation", "logits-without-from-logits", "output-range",
@@ -71,7 +72,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
     "vanishing-through-time": (
         "single-unit-softmax", "unscaled-input", "saturated-gates", "unmasked-padding", "mask-lost",
         "sequence-output-for-single-target", "learning-rate-too-high", "learning-rate-too-low", "output-range",
-        "unscaled-target",
+        "unscaled-target", "random-labels",
     ),
     "clipping-ineffective": ("unbounded-activation",),
     "unmasked-padding": ("mask-lost", "axes-swapped"),

@@ -174,8 +174,9 @@ def exploding_through_time(evidence: Evidence) -> Finding | None:
     if learning_rate_too_high(evidence) is not None:
         return None
     largest, median = max(trial.norms), float(np.median(trial.norms))
+    # After something was learned it is one: whether it is learned again, longer training tells.
     return Finding(
-        "exploding-through-time", "warning", evidence.recurrent[0][0],
+        "exploding-through-time", "note" if evidence.learned else "warning", evidence.recurrent[0][0],
         f"the gradient's norm jumps to {largest:.3g}, {largest / median:.0f} times its median, in {len(trial.norms)} "
         f"steps, and the loss to {max(trial.losses):.3g}", _limit(trial),
     )  # fmt: skip
@@ -272,12 +273,12 @@ def _scale(evidence: Evidence, name: str) -> str:
 def learning_rate_too_high(evidence: Evidence) -> Finding | None:
     """Nothing is learned, or what was known is lost, and from the same weights a lower rate works."""
     trial, trainer, part = evidence.trial, evidence.trainer, evidence.part
-    if trial is None or trainer is None or trainer.scheduled or evidence.by_heart:
+    if trial is None or trainer is None or trainer.scheduled:
         return None
     start, ours = trial.before[part], trial.after[part] if trial.stopped is None else np.inf
     worse = not np.isfinite(ours) or ours > start * 1.5
     far = trial.moved > thresholds.MOVES_FAR or _jumps(trial)
-    if not worse and (evidence.learned or trial.falls(part)) and not far:
+    if not far and (evidence.by_heart or (not worse and (evidence.learned or trial.falls(part)))):
         return None
     for factor in (0.1, 0.01):
         one = evidence.at(trainer.current * factor)
