@@ -325,3 +325,100 @@ def test_resuming_nothing_says_so(here: Path, monkeypatch, capsys) -> None:
     asked = ["train", "vowels.csv", *TRAIN_VOWELS, *QUICK, "--out", "new", "--resume"]
     assert call(*asked, monkeypatch=monkeypatch) == 0
     assert "there is nothing to resume in new: this run starts anew" in capsys.readouterr().err
+
+
+def saved(name: str, *stack: object, loss: str | None) -> str:
+    """A file with a model of those layers after a Masking of one number a step."""
+    import keras
+
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((None, 1)), keras.layers.Masking(), keras.layers.LSTM(6), *stack])
+    if loss is not None:
+        model.compile("adam", loss)
+    model.save(name)
+    return name
+
+
+CHECK_VOWELS = [*TRAIN_VOWELS, "--features", "x"]
+
+
+@pytest.mark.backend
+def test_check_says_what_is_wrong_what_to_do_and_what_follows(here: Path, monkeypatch, capsys) -> None:
+    from keras.layers import Dense
+
+    write(vowels(80), "vowels.csv")
+    bad = saved("bad.keras", Dense(1, activation="softmax", name="answer"), loss="binary_crossentropy")
+    before = sorted(here.rglob("*"))
+    assert call("check", bad, "vowels.csv", *CHECK_VOWELS, monkeypatch=monkeypatch) == 1
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert lines[0] == "error    single-unit-softmax  answer"
+    assert lines[1].startswith(" " * 9 + "the output is exactly 1 for all")
+    assert lines[2] == 'remedy   keras.layers.Dense(1, activation="sigmoid")'
+    assert lines[3].startswith("hence    constant-prediction (answer): after ")
+    assert lines[-2] == "1 error"
+    assert re.fullmatch(r"looked at 64 sequences, .* training steps of 32 sequences.* \(\d+\.\d s\)", lines[-1])
+    assert "\x1b" not in said.out  # colours are for terminals
+    assert said.err == ""
+    assert sorted(here.rglob("*")) == before
+
+    good = saved("good.keras", Dense(2, activation="softmax"), loss="sparse_categorical_crossentropy")
+    asked = [good, "vowels.csv", *CHECK_VOWELS, "--batch-size", "8"]
+    assert call("check", *asked, monkeypatch=monkeypatch) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "nothing found"
+    assert "120 training steps of 8 sequences" in lines[1]
+    assert call("check", *asked, "--no-train", monkeypatch=monkeypatch) == 0
+    assert "training steps" not in capsys.readouterr().out
+
+
+def test_a_run_is_checked_with_its_own_columns_and_scalers(trained: Path, here: Path, monkeypatch, capsys) -> None:
+    write(vowels(40), "vowels.csv")
+    assert call("check", str(trained), "vowels.csv", "--no-train", monkeypatch=monkeypatch) == 0
+    assert "looked at 40 sequences" in capsys.readouterr().out
+    write(vowels(6).drop_columns(["speaker"]), "unlabelled.csv")
+    cases = [
+        (["unlabelled.csv"], "needs speaker"),
+        (["vowels.csv", "--target", "word", "--scale", "minmax"], "leave out --target, --scale"),
+    ]
+    for arguments, says in cases:
+        assert call("check", str(trained), *arguments, monkeypatch=monkeypatch) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_checking_bad_input_is_one_line_and_exit_code_2(here: Path, monkeypatch, capsys) -> None:
+    from keras.layers import Dense
+
+    write(vowels(40), "vowels.csv")
+    write(series(), "load.csv")
+    classes = "sparse_categorical_crossentropy"
+    good = saved("good.keras", Dense(2, activation="softmax"), loss=classes)
+    forecast = saved("forecast.keras", Dense(3), loss="mse")
+    ahead = ["load.csv", "--target", "load", "--time", "day"]
+    Path("text.keras").write_text("no model")
+    cases = [
+        ([saved("raw.keras", Dense(2), loss=None), "vowels.csv", *CHECK_VOWELS], "raw.keras was saved without a loss"),
+        (["text.keras", "vowels.csv", *CHECK_VOWELS], "text.keras cannot be read as a Keras model"),
+        (["none.keras", "vowels.csv", *CHECK_VOWELS], "there is no file none.keras"),
+        ([good, "none.csv", *CHECK_VOWELS], "none.csv"),
+        ([good, "vowels.csv", "--sequence", "utterance"], "target= is needed"),
+        ([good, "vowels.csv", *TRAIN_VOWELS[2:], "--target", "speeker"], "Did you mean 'speaker'"),
+        ([good, *ahead, "--horizon", "3"], "the target is read as a quantity"),
+        ([forecast, *ahead, "--horizon", "2"], "(batch, 3), and the data has 2 steps ahead of 1 target"),
+        ([forecast, "vowels.csv", "--target", "x", *TRAIN_VOWELS[2:4], "--features", "frame"], "(batch, 3)"),
+        ([good, "vowels.csv", *CHECK_VOWELS, "--scale", "minmx"], "Did you mean 'minmax'"),
+        ([good, "vowels.csv", *CHECK_VOWELS, "--seconds", "0"], "--seconds=0"),
+        ([good, "vowels.csv", *CHECK_VOWELS, "--batch-size", "0"], "--batch-size=0"),
+        (
+            [good, "vowels.csv", *TRAIN_VOWELS[:4], "--features", "x,frame"],
+            "takes 1 features a step, and the data has 2",
+        ),
+    ]
+    for arguments, says in cases:
+        code = call("check", *arguments, monkeypatch=monkeypatch)
+        said = capsys.readouterr()
+        assert code == 2, (arguments, said)
+        assert said.out == ""
+        assert len(said.err.strip().splitlines()) == 1, (arguments, said.err)
+        assert said.err.startswith("error: "), said.err
+        assert says in said.err, (says, said.err)

@@ -1,9 +1,9 @@
-"""The command line: ``throughtime train``, ``predict``, ``explain``, ``bench``, ``demo``.
+"""The command line: ``throughtime train``, ``predict``, ``check``, ``explain``, ``bench``, ``demo``.
 
 Thin: it reads arguments, calls, prints.
 
-Results go to the standard output, progress and errors to the standard error. Exit codes: 0 done, 2 something that the
-user can mend (one line says what), 130 interrupted.
+Results go to the standard output, progress and errors to the standard error. Exit codes: 0 done, 1 ``check`` found an
+error, 2 something that the user can mend (one line says what), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -287,9 +287,20 @@ def check(
     from .errors import one_of
 
     one_of("--scale", scale, ("none", "standard", "minmax", "robust"))
+    if not seconds > 0:
+        raise ArgumentError(f"--seconds={seconds:g}; give a number above 0.")
+    if batch_size is not None and batch_size < 1:
+        raise ArgumentError(f"--batch-size={batch_size}; give at least 1.")
     if Path(file).is_dir():
         from .training.run import Run
 
+        roles: dict[str, Any] = {"target": target, "sequence": sequence, "time": time, "features": features}
+        roles |= {"task": task, "horizon": horizon, "window": window, "scale": None if scale == "none" else scale}
+        given = [f"--{name}" for name, value in roles.items() if value is not None]
+        if given:
+            raise ArgumentError(
+                f"{file} is a run, which has columns and scalers of its own; leave out {', '.join(given)}."
+            )
         preparation = Run.load(file).preparation
         data = read_like(table, preparation.schema, preparation.forecast, per=preparation.per)
     else:
@@ -303,6 +314,9 @@ def check(
             horizon=horizon,
             window=window,
         )
+    from rich.console import Console
+
+    from .diagnosis.printing import printed
     from .training.checking import check_saved
 
     diagnosis = check_saved(
@@ -313,7 +327,8 @@ def check(
         train=not probe_only,
         seconds=seconds,
     )
-    typer.echo(str(diagnosis))
+    out = Console(highlight=False)
+    out.print(printed(diagnosis, width=min(out.width, 110) if out.is_terminal else None), soft_wrap=True)
     if diagnosis.errors:
         raise SystemExit(1)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,8 +107,13 @@ def load_model(path: str | os.PathLike[str], *, compiled: bool = False) -> keras
         file = file / "model.keras"
     if not file.is_file():
         raise ArgumentError(f"there is no file {file}; a model that model.save(...) wrote is accepted.")
+    if file.suffix == ".keras" and not zipfile.is_zipfile(file):  # Keras says of it that it is not found
+        raise ArgumentError(f"{file} cannot be read as a Keras model (it is no zip archive, as model.save writes).")
     try:
-        return keras.saving.load_model(file, compile=compiled)
+        with warnings.catch_warnings():
+            # Of a model that was saved before its first training step: its optimizer has no state yet.
+            warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
+            return keras.saving.load_model(file, compile=compiled)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:  # what Keras's readers make of other files
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ArgumentError(f"{file} cannot be read as a Keras model ({first}).") from error
