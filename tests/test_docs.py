@@ -79,3 +79,14 @@ def test_the_commands_of_readme_run(vowels: Path, monkeypatch, capfd) -> None:
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         assert not stopped.value.code, capfd.readouterr().err
+
+
+def test_every_code_has_a_line_in_the_page_of_findings_with_the_thresholds_as_they_are() -> None:
+    from throughtime.diagnosis import thresholds
+    from throughtime.diagnosis.findings import CODES
+
+    page = (ROOT / "docs" / "findings.md").read_text()
+    assert sorted(re.findall(r"^\| `([\w-]+)` \|", page, flags=re.MULTILINE)) == sorted(CODES)
+    named = re.findall(r"`([A-Z_]+) = ([^`]+)`", page)
+    assert len(named) > 30
+    assert [one for one in named if getattr(thresholds, one[0]) != float(one[1])] == []
