@@ -229,6 +229,7 @@ def test_gradients_are_clipped_to_what_was_measured_or_to_a_norm_of_the_users(tm
 
 
 def masked_classifier(compiled: bool, outputs: int = 2) -> keras.Model:
+    keras.utils.set_random_seed(1)  # one draw in twelve learns more slowly than its test waits
     model = keras.Sequential(
         [
             keras.layers.Input((None, 2)),
