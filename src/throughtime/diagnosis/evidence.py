@@ -374,9 +374,17 @@ class Evidence:
         return arrays
 
     def learns(self, trial: Trial) -> bool:
-        """Somewhere on its way the loss lies below the best constant's; where that is unknown, below the start's."""
-        bar = self.constant if self.constant is not None else trial.before[self.part]
+        """Somewhere on its way the loss lies below the best constant's, and, unless it was far below from the start,
+        below the start's."""
+        start, constant = trial.before[self.part], self.constant
+        bar = start if constant is None else constant
+        if start > thresholds.BY_HEART * bar:
+            bar = min(bar, start)
         return trial.least(self.part) < bar - thresholds.LEARNED * abs(bar)
+
+    def __post_init__(self) -> None:
+        # Asked at once: short trainings have an optimizer of their own.
+        self.fresh = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations)) == 0
 
     @cached_property
     def learned(self) -> bool:

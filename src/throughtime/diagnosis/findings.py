@@ -62,7 +62,7 @@ CAUSES: dict[str, tuple[str, ...]] = {
         "unscaled-input", "unscaled-target", "exploding-through-time", "learning-rate-too-high",
     ),
     "exploding-through-time": ("unbounded-activation", "unscaled-input"),
-    "saturated-gates": ("unscaled-input", "learning-rate-too-high"),
+    "saturated-gates": ("unscaled-input",),
     "learning-rate-too-high": (
         "unbounded-activation", "unscaled-input", "unscaled-target", "exploding-through-time", "single-unit-softmax",
         "axes-swapped", "output-range", "saturated-gates",

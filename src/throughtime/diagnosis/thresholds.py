@@ -31,6 +31,7 @@ FAR_SCALE = 10.0  # a standard deviation or mean this far from 1: initialisers k
 
 MOVED = 1e-3  # relative to the spread of the outputs; float32 through hundreds of steps stays below 1e-4
 SATURATED = 0.6  # share of a gate's values beyond 0.1 and 0.9: near 0.1 with default initialisers on scaled inputs
+TOO_LARGE = 5.0  # times the deviation of glorot_uniform, in a kernel that has not been trained
 RELIEVED = 0.5  # share of that saturation that standard inputs may leave, to say the scale is the cause
 
 # Gradient through time -----------------------------------------------------------------------------------------------

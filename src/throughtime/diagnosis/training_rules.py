@@ -241,16 +241,22 @@ def _located(evidence: Evidence, batch: tuple[Any, Any, Any]) -> NonFinite | Non
 
 def saturated_gates(evidence: Evidence) -> Finding | None:
     """Most of a gate's values lie where it has no slope, and nothing is learned."""
-    if evidence.flow is None or evidence.learned or evidence.by_heart:
+    if evidence.flow is None:
         return None
+    learns = evidence.learned or evidence.by_heart
     for layer in evidence.flow.values():
         if layer.trajectory is None:
             continue
         for gate, one in layer.trajectory.gates.items():
             if gate in ("forget", "update", "input") and not evidence.failed_to_learn:
                 continue  # they may be open or shut on purpose, as a chrono bias has them
+            times = _times_too_large(evidence, layer.layer)
+            if learns and not (evidence.fresh and times > thresholds.TOO_LARGE):
+                continue
             if one.low + one.high > thresholds.SATURATED + 0.1:
-                scale = _scale(evidence, layer.layer)
+                scale = (
+                    f"; its kernel's standard deviation is {times:.3g} times that of glorot_uniform" if times else ""
+                )
                 return Finding(
                     "saturated-gates", "warning", layer.layer,
                     f"{one.low + one.high:.0%} of the {gate} gate's values lie below 0.1 or above 0.9 of its range"
@@ -261,13 +267,13 @@ def saturated_gates(evidence: Evidence) -> Finding | None:
     return None
 
 
-def _scale(evidence: Evidence, name: str) -> str:
+def _times_too_large(evidence: Evidence, name: str) -> float:
+    """The deviation of a layer's kernel as a multiple of that of glorot_uniform; 0 where it has none."""
     for one, call in evidence.recurrent:
         if one == name and hasattr(call.layer.cell, "units"):
             kernel = keras.ops.convert_to_numpy(call.layer.cell.kernel)
-            expected = np.sqrt(2 / (kernel.shape[0] + kernel.shape[1]))
-            return f"; its kernel's standard deviation is {kernel.std():.3g}, glorot_uniform has {expected:.3g}"
-    return ""
+            return float(kernel.std() / np.sqrt(2 / (kernel.shape[0] + kernel.shape[1])))
+    return 0.0
 
 
 def learning_rate_too_high(evidence: Evidence) -> Finding | None:
