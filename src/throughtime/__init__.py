@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .data.tables import read_table as read_table
     from .data.transforms import Preparation as Preparation
     from .diagnosis.check import check as check
+    from .diagnosis.repair import repair as repair
     from .errors import ThroughtimeError as ThroughtimeError
     from .gradients.flow import gradient_flow as gradient_flow
     from .gradients.guard import Guard as Guard
@@ -57,6 +58,7 @@ _PLACES = {
     "Guard": ("gradients.guard", True),
     "GradientMonitor": ("gradients.monitor", True),
     "check": ("diagnosis.check", True),
+    "repair": ("diagnosis.repair", True),
     "train": ("training.train", True),
     "Run": ("training.run", True),
     "write_report": ("report.page", False),
