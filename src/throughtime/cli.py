@@ -375,6 +375,9 @@ def _finish(
     report = write_report(run, directory / "report.html", command=command, title=title, split=split, table=table)
     _print_scores(evaluation)
     typer.echo(f"\n{evaluation.verdict()}")
+    for one in run.findings:
+        if one.severity != "note":
+            typer.echo(f"{one.severity}: {one.code} ({one.layer}): {one.evidence} -> {one.remedy}")
     padding, seconds, backend = run.about["padding"], run.about["seconds"], run.about["versions"]["backend"]
     said = f"{len(run.history)} epochs, best {run.best_epoch}; {seconds:.0f} s on {backend}"
     if padding["unbucketed"]:

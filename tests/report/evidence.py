@@ -47,6 +47,27 @@ def flow(layers: dict[str, float], steps: int = 29) -> dict[str, Any]:
     return {"sequences": 32, "every_step": False, "start": before, "best": kept, "monitor": seen}
 
 
+FINDINGS = {
+    "found": [
+        {
+            "code": "unscaled-input", "severity": "warning", "layer": "lstm",
+            "evidence": "what it is given has a mean of 1000 and a standard deviation of 4.6 (feature 1): 100% of the "
+            "input gate's values lie beyond 0.1 and 0.9 of its range, and 0% with standard inputs",
+            "remedy": "scaler = keras.layers.Normalization(); scaler.adapt(x_train); as the first layer",
+            "folded": [
+                {"code": "saturated-gates", "severity": "warning", "layer": "lstm",
+                 "evidence": "100% of the input gate's values lie below 0.1 or above 0.9", "remedy": "-", "folded": []},
+            ],
+        },
+        {
+            "code": "clipping-ineffective", "severity": "note", "layer": "optimizer", "evidence": "every norm is above",
+            "remedy": "tt.Guard()", "folded": [],
+        },
+    ],
+    "looked_at": ["64 sequences, 64 of them in probes"], "left_out": [],
+}  # fmt: skip
+
+
 def _shared(title: str, task: str, cell: str, epochs: int, rng: np.random.Generator) -> dict[str, Any]:
     epoch = np.arange(1, epochs + 1)
     fall = np.exp(-epoch / (epochs / 4))
@@ -75,6 +96,7 @@ def _shared(title: str, task: str, cell: str, epochs: int, rng: np.random.Genera
             "best_epoch": int(epoch[np.argmin(validation)]),
         },
         "flow": flow({"lstm": 0.88}),
+        "findings": {"found": [], "looked_at": FINDINGS["looked_at"], "left_out": []},
         "settings": {
             "cell": cell, "units": 64, "layers": 1, "learning_rate": 0.003, "batch_tokens": 4096, "dropout": 0.0,
             "epochs": epochs, "patience": 10, "bidirectional": False, "clip": None, "seed": 0,
@@ -206,6 +228,7 @@ def regress() -> dict[str, Any]:
     epoch = np.arange(1, 41)
     evidence["curves"]["loss"] = (12 + 4200 * np.exp(-epoch / 4)).tolist()
     evidence["curves"]["validation_loss"] = (19 + 3900 * np.exp(-epoch / 4)).tolist()
+    evidence["findings"] = FINDINGS
     return evidence | {
         "verdict": {
             "text": "The GRU is no closer than a linear fit on the last step: the difference is within the spread of "
@@ -316,6 +339,8 @@ def hostile() -> dict[str, Any]:
     evidence = classify(classes=1)
     evidence |= {"title": f"{name} & $x_1$", "seconds": 1e7, "created": "yesterday", "command": f"echo '{name}'"}
     evidence["verdict"] = {"text": f"{name} cannot say.", "beats": None}
+    error = {"code": name, "severity": "error", "layer": "$x$", "evidence": name * 9, "remedy": f"{name}['" + "a" * 200}
+    evidence["findings"] = {"found": [error | {"folded": [error | {"folded": []}]}], "left_out": [name]}
     evidence["notes"] = [name, "日本語 \x07 \u202e"]
     evidence["curves"] = {
         "epoch": [1], "loss": [None], "validation_loss": [0.5], "validation_score": [float("nan")],

@@ -19,6 +19,7 @@ from throughtime.report import page
 HEADINGS = {
     "scores": "Against the baselines", "confusion": "Where it errs", "forecasts": "Forecasts and truth",
     "regression": "Predictions and truth", "curves": "How it learned", "flow": "How far the gradient reaches",
+    "findings": "Findings",
     "data": "The data",
 }  # fmt: skip
 
@@ -171,6 +172,21 @@ def test_a_flow_that_is_absent_says_why():
     assert "no way back in time" in Reader(page.render({"flow": {"best": one_step["best"]}})).text()
     dead = {"lstm": one_step["best"]["lstm"] | {"longest": 5, "norms": [0.0] * 5, "lags": [*range(5)]}}
     assert "No gradient arrives" in Reader(page.render({"flow": {"best": dead}})).text()
+
+
+def test_findings_have_their_evidence_remedy_and_consequences_and_are_counted_at_the_top():
+    text = Reader(page.render(regress())).text()
+    assert "1 warning, 1 note found before the training." in text
+    found = text[text.index("Findings Looked at") :]
+    for said in ("before the training: 64 sequences, 64 of them in probes.", "Warning unscaled-input lstm what it is",
+                 "Remedy: scaler = ", "From this follows saturated-gates (lstm): 100%", "Note clipping"):  # fmt: skip
+        assert said in found
+    nothing = Reader(page.render(classify())).text()
+    assert "64 of them in probes. Nothing found." in nothing
+    assert "found before the training" not in nothing
+    left = Reader(page.render({"findings": {"found": [], "looked_at": [], "left_out": ["no recurrent layer"]}})).text()
+    assert "Not looked at: no recurrent layer." in left
+    assert "Nothing found" not in left
 
 
 def test_too_many_classes_to_draw_are_listed_worst_first():

@@ -12,6 +12,7 @@ import pytest
 from series import TASKS, rising_or_falling
 
 from throughtime.data.sequences import SequenceData
+from throughtime.diagnosis.findings import Finding
 from throughtime.errors import DataError, RunError
 from throughtime.ragged import Ragged
 from throughtime.training.run import Run
@@ -62,9 +63,17 @@ def test_a_run_is_shown_in_one_line(saved: Path) -> None:
 
 def test_a_run_of_a_version_that_recorded_no_flow_comes_back(copy: Path) -> None:
     stored = json.loads((copy / "run.json").read_text())
-    del stored["flow"]
+    del stored["flow"], stored["findings"]
     (copy / "run.json").write_text(json.dumps(stored))
     assert Run.load(copy).flow == {}
+    assert Run.load(copy).findings == []
+
+
+def test_findings_come_back_with_what_follows_from_them(saved: Path, tmp_path: Path) -> None:
+    run = Run.load(saved)
+    below = Finding("saturated-gates", "warning", "lstm", "91%", "-")
+    run.findings = [Finding("unscaled-input", "warning", "x", "mean 1000", "Normalization()", (below,))]
+    assert Run.load(run.save(tmp_path / "run")).findings == run.findings
 
 
 def test_nothing_is_overwritten_unasked(copy: Path) -> None:

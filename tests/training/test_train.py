@@ -21,6 +21,7 @@ from series import TASKS, rising_or_falling, waves
 from throughtime.data.arrays import from_arrays
 from throughtime.data.sequences import SequenceData
 from throughtime.data.tables import read_table
+from throughtime.diagnosis.findings import Diagnosis
 from throughtime.errors import ArgumentError, DataError, NonFiniteLossError, RunError
 from throughtime.gradients.guard import Guard
 from throughtime.training.callbacks import KeepBest
@@ -399,3 +400,27 @@ def test_a_model_of_another_width_is_refused() -> None:
     model = keras.Sequential([keras.layers.Input((None, 5)), keras.layers.GRU(2), keras.layers.Dense(2, "softmax")])
     with pytest.raises(ArgumentError, match=r"takes 5 features a step, and the data has 2.*Input\(\(None, 2\)\)"):
         train(rising_or_falling(), model=model, progress=False)
+
+
+def test_the_check_before_a_training_changes_nothing_of_it(monkeypatch) -> None:
+    for task in ("classify", "forecast"):
+        data = TASKS[task]()
+        checked = train(data, epochs=2, **SMALL)
+        assert checked.about["check"]["looked_at"]
+        assert checked.findings == []
+        with monkeypatch.context() as patched:
+            patched.setattr("throughtime.training.train.check_before_training", lambda *_, **__: Diagnosis(()))
+            plain = train(data, epochs=2, **SMALL)
+        assert_same_weights(checked, plain)
+        assert checked.history == plain.history
+        assert checked.evaluations == plain.evaluations
+
+
+def test_a_model_of_ones_own_is_trained_and_what_is_wrong_with_it_is_found() -> None:
+    layers = [keras.Input((None, 2)), keras.layers.LSTM(6), keras.layers.Dense(2, activation="softmax")]
+    run = train(rising_or_falling(), model=keras.Sequential(layers), epochs=1, buckets=1, progress=False)
+    assert "unmasked-padding" in [one.code for one in run.findings]
+    dense = [keras.Input((None, 2)), keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(2, activation="softmax")]
+    run = train(rising_or_falling(), model=keras.Sequential(dense), epochs=1, buckets=1, progress=False)
+    assert run.findings == []
+    assert "no recurrent layer" in run.about["check"]["left_out"][0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 from ..errors import one_of
@@ -71,6 +72,7 @@ def evidence(
         },
         **evaluation.detail,
         "flow": run.flow,
+        "findings": {"found": [asdict(one) for one in run.findings], **about.get("check", {})},
         "settings": run.settings,
         "python": python_code(run, split, table),
         "versions": about["versions"],

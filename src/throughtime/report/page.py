@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Evidence = Mapping[str, Any]
 _HERE = Path(__file__).parent
 _TASKS = {"classify": "classification", "regress": "regression", "tag": "tagging", "forecast": "forecasting"}
-_SECTIONS = ("scores", "forecasts", "confusion", "regression", "curves", "flow", "data", "settings")
+_SECTIONS = ("scores", "forecasts", "confusion", "regression", "curves", "flow", "findings", "data", "settings")
 
 
 def render(evidence: Evidence) -> str:

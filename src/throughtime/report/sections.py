@@ -298,6 +298,28 @@ def _of_last(ratio: Any) -> str:
     return numbers.share(ratio) if ratio >= REACHES or ratio == 0 else numbers.number(float(ratio), 2)
 
 
+def findings(evidence: Evidence) -> dict[str, Any] | None:
+    """What was found before the training, what follows from it, and what was looked at."""
+    given = evidence.get("findings") or {}
+    looked, left = ([str(one) for one in given.get(name) or []] for name in ("looked_at", "left_out"))
+    found = given.get("found") or []
+    if not (found or looked or left):
+        return None
+    counts = [(sum(one["severity"] == name for one in found), name) for name in ("error", "warning", "note")]
+    counted = ", ".join(numbers.counted(count, name) for count, name in counts if count)
+    said = f"Looked at before the training: {'; '.join(looked)}." if looked else ""
+    return {
+        "text": " ".join([said, *(f"Not looked at: {one}." for one in left)]).strip(),
+        "counted": counted if any(count for count, name in counts if name != "note") else "",
+        "nothing": not found and bool(looked),
+        "found": [
+            {name: str(one[name]) for name in ("severity", "code", "layer", "evidence", "remedy")}
+            | {"folded": [{name: str(sub[name]) for name in ("code", "layer", "evidence")} for sub in one["folded"]]}
+            for one in found
+        ],
+    }
+
+
 def data(evidence: Evidence) -> dict[str, Any] | None:
     given = evidence.get("data") or {}
     if not given and not evidence.get("notes"):

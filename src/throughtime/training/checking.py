@@ -16,11 +16,13 @@ from ..data.scaling import Scale
 from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..diagnosis.check import check
-from ..diagnosis.findings import Diagnosis
-from ..errors import ArgumentError, DataError
+from ..diagnosis.findings import Diagnosis, folded
+from ..errors import ArgumentError, DataError, ThroughtimeError
 from ..layers.swapping import load_model
 from .networks import feeds_of
 from .run import Run
+
+SEQUENCES, STEPS = 64, 16_000  # of each part, before a training: some seconds at most
 
 
 def check_saved(
@@ -75,6 +77,31 @@ def check_saved(
     return replace(diagnosis, left_out=(*diagnosis.left_out, *unseen))
 
 
+def check_before_training(
+    model: keras.Model,
+    examples: Examples,
+    others: Examples,
+    preparation: Preparation,
+    *,
+    feeds: tuple[str, ...] | str,
+    pad_value: float,
+) -> Diagnosis:
+    """The probes of ``check`` on some sequences, bounded in time; why there are none where they cannot be made."""
+    longest = max(int(one.lengths.max(initial=1)) for one in (examples, others))
+    most = int(np.clip(STEPS // longest, 4, SEQUENCES))
+    ours, theirs = (
+        one.take(np.unique(np.linspace(0, len(one) - 1, min(most, len(one))).astype(int))) for one in (examples, others)
+    )
+    try:
+        return check_examples(
+            model, ours, theirs, preparation, feeds=feeds, pad_value=pad_value, batch_size=len(ours), train=False,
+            seconds=3.0,
+        )  # fmt: skip
+    # What Keras and the backends raise where a layer of the user's own cannot be looked into.
+    except (ThroughtimeError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        return Diagnosis((), left_out=((str(error).strip() or type(error).__name__).splitlines()[0],))
+
+
 def check_examples(
     model: keras.Model,
     examples: Examples,
@@ -96,9 +123,8 @@ def check_examples(
     longest = max(int(one.lengths.max(initial=1)) for one in (examples, others) if one is not None)
     length = _steps(model, longest, examples.per)
     classes = len(preparation.classes)
-    by_number = _by_number(model)
-    _refuse_answers(shape, by_number, examples, preparation)
-    one_hot = classes > 1 and shape is not None and shape[-1] == classes and not by_number
+    _refuse_answers(shape, "sparse" in _loss(model), examples, preparation)
+    one_hot = classes > 1 and shape is not None and shape[-1] == classes and _is_one_hot(model)
 
     def made(part: Examples) -> tuple[Any, Any, Any]:
         x, y, weights = _arrays(part, feeds, pad_value, length)
@@ -114,16 +140,25 @@ def check_examples(
     ours = made(examples)
     theirs = None if others is None else made(others)
     fit = {"batch_size": batch_size, "sample_weight": ours[2]}
-    return check(
+    diagnosis = check(
         model, ours[0], ours[1], validation_data=theirs, fit=fit, task=preparation.schema.task, train=train,
         seconds=seconds,
     )  # fmt: skip
+    # The input "mask" ends in equal steps by its nature, and is what it is asked for.
+    every = [one for top in diagnosis for one in (replace(top, folded=()), *top.folded)]
+    found = folded(one for one in every if (one.code, one.layer) != ("unmasked-padding", "x['mask']"))
+    return replace(diagnosis, findings=found)
 
 
-def _by_number(model: keras.Model) -> bool:
-    """Whether the loss takes classes by number, and not one-hot."""
+def _loss(model: keras.Model) -> str:
     name = model.loss if isinstance(model.loss, str) else type(model.loss).__name__
-    return "sparse" in str(name).lower()
+    return str(name).replace("_", "").lower()
+
+
+def _is_one_hot(model: keras.Model) -> bool:
+    """Whether the loss takes classes one-hot, or for separate questions; of one of the user's own nothing is known."""
+    name = _loss(model)
+    return ("crossentropy" in name or name == "kldivergence") and "sparse" not in name
 
 
 def _answers(model: keras.Model) -> tuple[int | None, ...] | None:

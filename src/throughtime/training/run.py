@@ -12,6 +12,7 @@ import keras
 
 from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
+from ..diagnosis.findings import Finding
 from ..errors import RunError
 from ..files import make_directory, read_arrays, write_arrays, write_json
 from ..layers.recurrent import OURS
@@ -39,6 +40,7 @@ class Run:
         about: what the data and the network are, versions, notes; JSON values for the report.
         flow: the gradient flow of a training batch at the ``"start"`` and at the ``"best"`` weights, by layer, and what
             a ``"monitor"`` saw in between; or the ``"reason"`` why there is none. JSON values; empty in older runs.
+        findings: what ``check`` found before the training, causes first; empty in older runs.
     """
 
     model: keras.Model
@@ -52,6 +54,7 @@ class Run:
     feeds: Any = ("numbers", "mask")
     pad_value: float = 0.0
     flow: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
     def __repr__(self) -> str:
         judged = ", ".join(self.evaluations)
@@ -124,6 +127,7 @@ class Run:
             "feeds": self.feeds,
             "pad_value": self.pad_value,
             "flow": self.flow,
+            "findings": [asdict(one) for one in self.findings],
         }
         write_json(path / "run.json", stored)
         return path
@@ -164,7 +168,9 @@ class Run:
                 "about": stored["about"],
                 "feeds": feeds if isinstance(feeds, str) else tuple(feeds),
                 "pad_value": stored["pad_value"],
-                "flow": stored.get("flow", {}),  # not in runs of the first versions
+                # Neither is in runs of the first versions.
+                "flow": stored.get("flow", {}),
+                "findings": [_finding(one) for one in stored.get("findings", [])],
             }
         except RunError:
             raise
@@ -184,3 +190,7 @@ class Run:
                 "as custom_objects=."
             ) from error
         return cls(model=model, **made)
+
+
+def _finding(stored: dict[str, Any]) -> Finding:
+    return Finding(**stored | {"folded": tuple(_finding(one) for one in stored["folded"])})

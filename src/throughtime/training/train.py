@@ -27,6 +27,7 @@ from ..gradients.guard import Guard
 from ..gradients.locating import locate
 from .baselines import Baselines
 from .callbacks import KeepBest, ShowProgress, row_names
+from .checking import check_before_training
 from .checkpoint import Progress, data_fingerprint, restore_state
 from .describe import describe_data, describe_network, describe_padding, versions
 from .flows import SEQUENCES, RecordedFlow
@@ -152,6 +153,7 @@ def train(
     model.optimizer.build(model.trainable_variables)
     flow = RecordedFlow(model, Batches(examples, **batching | {"batch_size": SEQUENCES, "tokens": None, "buckets": 1}))
     flow.measure("start")
+    found = check_before_training(model, examples, held_out, preparation, feeds=feeds, pad_value=pad_value)
     # A fixed norm, or an optimizer of the user's own, leaves nothing to be measured.
     named = row_names(batches, _namer(train, examples))
     guard = Guard(quantile=None if clipnorm or theirs else 0.1, verbose=int(progress), names=named)
@@ -191,6 +193,7 @@ def train(
         feeds=feeds,
         pad_value=pad_value,
         flow=flow.values(),
+        findings=list(found),
         about={
             "source": train.source,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -205,6 +208,7 @@ def train(
                 "clipped": guard.clipped,
                 "events": [str(event) for event in guard.events],
             },
+            "check": {"looked_at": list(found.looked_at), "left_out": list(found.left_out)},
             "versions": versions(),
             "seconds": round(time.monotonic() - began, 2),
         },
