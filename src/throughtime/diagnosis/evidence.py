@@ -176,7 +176,7 @@ class Evidence:
                 mask_value = 0.0
             if array.ndim == 3 and array.dtype.kind in "fiub":
                 found.append(Steps(name, array.astype(np.float32), False, mask_value))
-            elif array.ndim == 2 and (embeddings or array.shape[1] in lengths) and array.dtype.kind in "fiub":
+            elif array.ndim == 2 and (embeddings or array.shape[1] in lengths) and array.dtype.kind in "fiu":
                 found.append(Steps(name, array[..., None].astype(np.float32), bool(embeddings), mask_value))
         return found
 

@@ -16,7 +16,7 @@ from ..data.scaling import Scale
 from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..diagnosis.check import check
-from ..diagnosis.findings import Diagnosis, folded
+from ..diagnosis.findings import Diagnosis
 from ..errors import ArgumentError, DataError, ThroughtimeError
 from ..layers.swapping import load_model
 from .networks import feeds_of
@@ -140,14 +140,10 @@ def check_examples(
     ours = made(examples)
     theirs = None if others is None else made(others)
     fit = {"batch_size": batch_size, "sample_weight": ours[2]}
-    diagnosis = check(
+    return check(
         model, ours[0], ours[1], validation_data=theirs, fit=fit, task=preparation.schema.task, train=train,
         seconds=seconds,
     )  # fmt: skip
-    # The input "mask" ends in equal steps by its nature, and is what it is asked for.
-    every = [one for top in diagnosis for one in (replace(top, folded=()), *top.folded)]
-    found = folded(one for one in every if (one.code, one.layer) != ("unmasked-padding", "x['mask']"))
-    return replace(diagnosis, findings=found)
 
 
 def _loss(model: keras.Model) -> str:
