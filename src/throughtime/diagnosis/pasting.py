@@ -151,8 +151,9 @@ def _wrapped(recipe: Recipe, copies: Copies) -> list[str]:
 
 
 def _compiled(recipe: Recipe, model: keras.Model, squared: bool) -> str:
-    kind, config = type(model.optimizer), optimizer_config(model, recipe)
-    if getattr(keras.optimizers, kind.__name__, None) is kind:
+    config = optimizer_config(model, recipe)
+    kind = getattr(keras.optimizers, type(model.optimizer).__name__, None)
+    if kind is not None and type(model.optimizer).__module__.startswith("keras."):  # PyTorch has classes of its own
         usual = {name: one.default for name, one in inspect.signature(kind).parameters.items()}
         given = {
             name: value for name, value in config.items()
