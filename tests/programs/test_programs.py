@@ -1,6 +1,6 @@
 """Every program of the catalogue through ``check``: the cause of each faulty one, and silence on each healthy one.
 
-On PyTorch, where nothing is compiled, all of them; on JAX and TensorFlow a fixed third each, another one on each.
+On PyTorch, where nothing is compiled, all of them; on JAX and TensorFlow a fixed sixth each, other ones.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from programs.program import Program
 from throughtime.diagnosis.findings import CODES
 
 BACKEND = keras.backend.backend()
-THIRD = {"jax": PROGRAMS[1::3], "tensorflow": PROGRAMS[2::3]}
+SOME = {"jax": PROGRAMS[1::6], "tensorflow": PROGRAMS[4::6]}
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("program", THIRD.get(BACKEND, PROGRAMS), ids=lambda one: one.name)
+@pytest.mark.parametrize("program", SOME.get(BACKEND, PROGRAMS), ids=lambda one: one.name)
 def test_the_cause_is_named_and_the_healthy_are_left_alone(program: Program) -> None:
     case = program.make()
     diagnosis = tt.check(
