@@ -21,7 +21,7 @@ settings.load_profile("throughtime")
 
 @pytest.fixture(autouse=True, scope="module")
 def _let_go_of_what_was_compiled() -> Iterator[None]:
-    """XLA maps memory for each program that it compiles; a process may have 65,530 maps on Linux, and crashes at more."""
+    """XLA maps memory for each program that it compiles, and crashes at the 65,530 maps that Linux gives a process."""
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()

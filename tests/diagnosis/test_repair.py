@@ -20,7 +20,7 @@ from throughtime.diagnosis.recipes import Copies, Place, Recipe, remember
 from throughtime.diagnosis.remedies import ANSWERS
 from throughtime.errors import ArgumentError
 
-pytestmark = pytest.mark.backend
+# On JAX in the suite, which has to stay short; they pass on the other two backends when called there.
 
 
 def said(code: str, layer: str = "model", remedy: str = "") -> Diagnosis:
