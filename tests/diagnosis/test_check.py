@@ -139,14 +139,14 @@ def test_a_failing_training_step_leaves_the_model_and_is_said() -> None:
 def test_functional_subclassed_and_unbuilt_models_and_several_inputs() -> None:
     x, y = walks()
     steps, extra = keras.Input((12, 1), name="steps"), keras.Input((2,), name="extra")
-    hidden = keras.layers.Bidirectional(tt.GRU(4, name="gru"))(steps)
+    hidden = keras.layers.Bidirectional(tt.GRU(4, name="gru"), name="both")(steps)
     joined = keras.layers.Concatenate()([hidden, extra])
     model = keras.Model({"steps": steps, "extra": extra}, keras.layers.Dense(1, activation="sigmoid")(joined))
     model.compile("adam", "binary_crossentropy")
     given = {"steps": x, "extra": np.zeros((len(x), 2), "float32")}
     diagnosis = tt.check(model, given, y)
     assert diagnosis.errors == [] and list(diagnosis.flow or []) == [
-        "bidirectional/forward_gru", "bidirectional/backward_gru"
+        "both/forward_gru", "both/backward_gru"
     ]  # fmt: skip
 
     class Reader(keras.Model):
