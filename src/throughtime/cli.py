@@ -32,6 +32,11 @@ app = typer.Typer(
 )
 
 TABLE = typer.Argument(help="CSV, Parquet, Arrow or .ts file: one row a time step.", show_default=False)
+TARGET = typer.Option(help="Column to predict; forecasts: several, with commas.")
+SEQUENCE = typer.Option(help="Column that tells the sequences apart. Without it: one long series.")
+TIME = typer.Option(help="Column to sort each sequence by.")
+FEATURES = typer.Option(help="Input columns, with commas. By default all others.")
+TASK = typer.Option(help="classify, regress, forecast or tag. By default seen from the target.")
 
 
 def console() -> None:
@@ -84,18 +89,14 @@ def _options(
 @app.command()
 def train(
     table: Annotated[str, TABLE],
-    target: Annotated[str | None, typer.Option(help="Column to predict; forecasts: several, with commas.")] = None,
-    sequence: Annotated[
-        str | None, typer.Option(help="Column that tells the sequences apart. Without it: one long series.")
-    ] = None,
-    time: Annotated[str | None, typer.Option(help="Column to sort each sequence by.")] = None,
-    features: Annotated[str | None, typer.Option(help="Input columns, with commas. By default all others.")] = None,
+    target: Annotated[str | None, TARGET] = None,
+    sequence: Annotated[str | None, SEQUENCE] = None,
+    time: Annotated[str | None, TIME] = None,
+    features: Annotated[str | None, FEATURES] = None,
     known: Annotated[
         str | None, typer.Option(help="Forecasts: input columns whose future values are known, with commas.")
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="classify, regress, forecast or tag. By default seen from the target.")
-    ] = None,
+    task: Annotated[str | None, TASK] = None,
     horizon: Annotated[int | None, typer.Option(help="Forecasts: how many steps ahead.")] = None,
     window: Annotated[
         int | None, typer.Option(help="Forecasts: how many steps back. By default from the season and the horizon.")
@@ -265,15 +266,11 @@ def explain(
 def check(
     file: Annotated[str, typer.Argument(metavar="MODEL", help="A saved model, .keras, compiled; or a run directory.")],
     table: Annotated[str, TABLE],
-    target: Annotated[str | None, typer.Option(help="Column to predict; forecasts: several, with commas.")] = None,
-    sequence: Annotated[
-        str | None, typer.Option(help="Column that tells the sequences apart. Without it: one long series.")
-    ] = None,
-    time: Annotated[str | None, typer.Option(help="Column to sort each sequence by.")] = None,
-    features: Annotated[str | None, typer.Option(help="Input columns, with commas. By default all others.")] = None,
-    task: Annotated[
-        str | None, typer.Option(help="classify, regress, forecast or tag. By default seen from the target.")
-    ] = None,
+    target: Annotated[str | None, TARGET] = None,
+    sequence: Annotated[str | None, SEQUENCE] = None,
+    time: Annotated[str | None, TIME] = None,
+    features: Annotated[str | None, FEATURES] = None,
+    task: Annotated[str | None, TASK] = None,
     horizon: Annotated[int | None, typer.Option(help="Forecasts: how many steps ahead.")] = None,
     window: Annotated[int | None, typer.Option(help="Forecasts: how many steps back.")] = None,
     scale: Annotated[str, typer.Option(help="As the model was trained: none, standard, minmax or robust.")] = "none",

@@ -7,6 +7,7 @@ and exits with code 2; in Python the classes are also the built-in ones that cal
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -36,6 +37,20 @@ class DerivativeError(ThroughtimeError, NotImplementedError):
 
 class NonFiniteLossError(ThroughtimeError, ArithmeticError):
     """The loss became NaN or infinite during training."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in a line: Keras wraps that of a layer in lines of its own, in bold.
+
+    Example:
+        >>> first_line(ValueError("no such file\\nand more"))
+        'no such file'
+    """
+    said = re.sub(r"\x1b\[[0-9;]*m", "", str(error).strip() or type(error).__name__)
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        lines = lines[1:]
+    return lines[0]
 
 
 def listed(names: Iterable[object], limit: int = 12) -> str:

@@ -163,6 +163,19 @@ def test_functional_subclassed_and_unbuilt_models_and_several_inputs() -> None:
     assert reader.rnn.built and reader.head.built
 
 
+def test_cells_of_ones_own_and_targets_by_name_are_looked_at_as_well() -> None:
+    """Inputs and targets of a large scale, in a model whose loop has several cells and whose output has a name."""
+    x, _ = walks()
+    y = 500 + 100 * x[:, -1]
+    steps = keras.Input((12, 1))
+    cells = [keras.layers.LSTMCell(4), keras.layers.GRUCell(5)]
+    model = keras.Model(steps, {"load": keras.layers.Dense(1, name="load")(keras.layers.RNN(cells)(steps))})
+    model.compile("adam", {"load": "mse"})
+    diagnosis = tt.check(model, 1000 * x + 300, {"load": y}, seconds=600)
+    assert "unscaled-target" in {one.code for top in diagnosis for one in (top, *top.folded)}, str(diagnosis)
+    assert diagnosis.left_out == ()
+
+
 def test_batches_are_taken_in_place_of_arrays() -> None:
     x, y = walks()
 

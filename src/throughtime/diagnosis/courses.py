@@ -18,6 +18,7 @@ from ..layers.swapping import accelerate
 from .evidence import Evidence
 from .given import Given, rows
 from .recipes import CLIPPINGS, Copies, Recipe, loss_of, loss_weights_of, optimizer_config, rate_of
+from .trials import norm_of, shuffled
 
 CLIPPED_AT = 0.1  # quantile of the last norms, as in Guard
 WINDOW = 1000
@@ -142,13 +143,7 @@ class Courses:
         return True
 
     def _batches(self, seed: int) -> list[np.ndarray]:
-        size, batch = self.data.size, self.data.batch_size
-        rng = np.random.default_rng(seed)
-        order: list[np.ndarray] = []
-        while len(order) < self.steps:
-            shuffled = rng.permutation(size)
-            order += [shuffled[i : i + batch] for i in range(0, size - batch + 1, batch)]  # one shape, compiled once
-        return order[: self.steps]
+        return shuffled(np.arange(self.data.size), self.data.batch_size, self.steps, seed)
 
     def _ready(self, recipe: Recipe, *, searched: bool) -> tuple[keras.Model, Any, list[np.ndarray]]:
         """A compiled copy, its optimizer, and what the optimizer's variables are at first."""
@@ -203,8 +198,7 @@ def _limited(stock: type) -> type:
 
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
         grads = [None if one is None else ops.convert_to_tensor(one) for one in grads]
-        squares = [ops.sum(ops.square(ops.cast(one, "float32"))) for one in grads if one is not None]
-        norm = ops.sqrt(sum(squares[1:], squares[0]))
+        norm = norm_of(grads)
         self.norm.assign(norm)
         scale = ops.minimum(1.0, self.limit / ops.maximum(norm, 1e-30))
         grads = [None if one is None else one * ops.cast(scale, one.dtype) for one in grads]

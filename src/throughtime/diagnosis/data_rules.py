@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 
 import keras
 import numpy as np
 
 from . import thresholds
-from .evidence import Evidence, Steps
+from .evidence import Evidence, Steps, moved, standard
 from .findings import Finding
 from .given import named
 from .tracing import traced
@@ -94,7 +93,7 @@ def single_time_step(evidence: Evidence) -> Finding | None:
             continue
         norm = None
         if flow is not None:
-            norm = flow.weights.get(call.layer.cell.recurrent_kernel.path) if hasattr(call.layer.cell, "units") else 0.0
+            norm = flow.weights.get(call.layer.cell.recurrent_kernel.path) if standard(call.layer) else 0.0
         if norm:
             continue
         features = call.inputs[0].shape[2]
@@ -139,8 +138,7 @@ def axes_swapped(evidence: Evidence) -> Finding | None:
 
 
 def _alike_along_features(values: np.ndarray) -> float:
-    found = _correlation(values[:, :-1] - values[:, :-1].mean(0), values[:, 1:] - values[:, 1:].mean(0))
-    return float(found)
+    return _correlation(values[:, :-1] - values[:, :-1].mean(0), values[:, 1:] - values[:, 1:].mean(0))
 
 
 def _likeness(values: np.ndarray, masked: np.ndarray) -> tuple[float, float, float]:
@@ -249,12 +247,12 @@ def unmasked_padding(evidence: Evidence) -> Finding | None:
             sample = padded[evidence.index]
             if not sample.any() or _is_masked(evidence, sample):
                 continue
-            moved, counted = _padding_matters(evidence, steps, sample)
-            if not moved and not counted:
+            far, counted = _padding_matters(evidence, steps, sample)
+            if not far and not counted:
                 continue
             share = (padded.any(axis=1)).mean()
             lengths = (~padded).sum(axis=1)
-            measured = f"other values there move the outputs by {moved:.1g} of their spread" if moved else ""
+            measured = f"other values there move the outputs by {far:.1g} of their spread" if far else ""
             if counted:
                 measured += (" and " if measured else "") + f"{counted:.0%} of the steps in the loss are padding"
             return Finding(
@@ -314,7 +312,7 @@ def _padding_matters(evidence: Evidence, steps: Steps, padded: np.ndarray) -> tu
     other = traced(evidence.model, _with(evidence, steps, sample))
     if other.failed:
         return 0.0, 0.0
-    moved, counted = 0.0, 0.0
+    far, counted = 0.0, 0.0
     for name, before in evidence.trace.outputs.items():
         after = other.outputs[name]
         if before.ndim == 3 and before.shape[1] == padded.shape[1]:
@@ -325,12 +323,10 @@ def _padding_matters(evidence: Evidence, steps: Steps, padded: np.ndarray) -> tu
                 counted = float(padded.mean()) if mask is None or (mask & padded).any() else 0.0
         else:
             use = np.ones(len(before), bool)
-        spread = max(float(np.std(before)), 1e-3 * float(np.abs(before).max()), 1e-9)
-        change = np.abs(after[use].astype(float) - before[use].astype(float))
-        moved = max(moved, float(change.max(initial=0)) / spread)
-    if counted and moved <= thresholds.MOVED and not _padding_is_learned(evidence, padded):
+        far = max(far, moved(before, after, use))
+    if counted and far <= thresholds.MOVED and not _padding_is_learned(evidence, padded):
         counted = 0.0
-    return (moved if moved > thresholds.MOVED else 0.0), counted
+    return (far if far > thresholds.MOVED else 0.0), counted
 
 
 def _padding_is_learned(evidence: Evidence, padded: np.ndarray) -> bool:
@@ -358,9 +354,8 @@ def scaler_leak(evidence: Evidence) -> Finding | None:
     validation = evidence.data.validation
     if validation is None:
         return None
-    parts = [("x", evidence.data.x, validation[0])]
-    parts.append(("y", evidence.data.y, validation[1]))
-    for name, train, held in parts:
+    data = evidence.data
+    for name, train, held in (("x", data.x, validation[0]), ("y", data.y, validation[1])):
         for key, array in named(train, name).items():
             other = named(held, name).get(key)
             if other is None or array.dtype.kind != "f" or other.shape[2:] != array.shape[2:]:
@@ -453,7 +448,7 @@ def overlapping_split(evidence: Evidence) -> Finding | None:
 def _hashes(values: np.ndarray, tail: int, *, every: bool) -> list[int]:
     values = np.ascontiguousarray(values, np.float32)
     length = values.shape[1]
-    starts: Iterator[int] | range = range(length - tail + 1) if every else range(length - tail, length - tail + 1)
+    starts = range(0 if every else length - tail, length - tail + 1)
     return [hash(row[start : start + tail].tobytes()) for start in starts for row in values]
 
 

@@ -6,7 +6,6 @@ needs it finds nothing.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..errors import first_line
 from ..gradients.flow import GradientFlow, gradient_flow
 from ..layers.paths import recurrent_layers
 from ..layers.swapping import accelerated
@@ -224,10 +224,6 @@ class Evidence:
             found.append(Output(name, target, self.trace.outputs[name], kind, logits))
         return found
 
-    def moved(self, other: Trace) -> float:
-        """How far the outputs of another call lie from those of the first, as a share of their own spread."""
-        return max((_moved(one, other.outputs[name]) for name, one in self.trace.outputs.items()), default=0.0)
-
     # The gradient ---------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -299,22 +295,20 @@ class Evidence:
         """As many steps as ``trial`` has, on targets of mean 0 and standard deviation 1."""
         if self.trainer is None or self.trial is None:
             return None
-        target = np.asarray(self.data.y, float)
-        scaled = (target - np.nanmean(target)) / max(float(np.nanstd(target)), 1e-30)
-        return self._run(max(len(self.trial.losses), 10), y=scaled.astype(np.float32))
+        return self._run(max(len(self.trial.losses), 10), y=keras.tree.map_structure(_scaled, self.data.y))
 
     @cached_property
     def scaled_constant(self) -> float:
         """The loss of the best constant for scaled targets."""
-        target = np.asarray(self.data.y, float)[self.index]
-        scaled = (target - np.nanmean(target)) / max(float(np.nanstd(target)), 1e-30)
+        scaled = _scaled(keras.tree.flatten(self.data.y)[0][self.index])
         absolute = "absolute" in self.outputs[0].loss or self.outputs[0].loss == "mae"
         return float(np.abs(scaled).mean() if absolute else (scaled**2).mean())
 
     def again(self, seed: int) -> Trial | None:
         """The short training with another order of the sequences."""
-        steps = len(self.trial.losses) if self.trial is not None else 0
-        return self._run(steps, seed=seed, look=tuple(self.trial.curve)) if self.trial is not None else None
+        if self.trial is None:
+            return None
+        return self._run(len(self.trial.losses), seed=seed, look=tuple(self.trial.curve))
 
     def _run(self, steps: int, **options: Any) -> Trial | None:
         left = self.seconds / 2 - self.spent  # probes, compiling and references take the other half
@@ -411,6 +405,11 @@ class Evidence:
         yield from ((part.name, part) for part in parts)
 
 
+def standard(layer: keras.layers.RNN) -> bool:
+    """Whether it is a SimpleRNN, GRU or LSTM, whose cell has the weights that one expects."""
+    return isinstance(layer, keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM)
+
+
 def _loss(loss: Any) -> tuple[str, bool]:
     if loss is None:
         return "", False
@@ -453,18 +452,17 @@ def _constants(output: Output, weights: Any) -> list[np.ndarray]:
     return [np.log(safe / (1 - safe)) if output.loss.startswith("binary") else np.log(safe)]
 
 
-def _moved(one: np.ndarray, other: np.ndarray) -> float:
-    if one.shape != other.shape or not one.size:
-        return float("inf")
-    spread = max(float(np.std(one)), 1e-3 * float(np.abs(one).max(initial=0)), 1e-12)
-    difference = np.abs(one.astype(float) - other.astype(float))
-    return float(difference.max() / spread) if np.isfinite(difference).all() else float("inf")
+def _scaled(target: np.ndarray) -> np.ndarray:
+    values = target.astype(float)
+    return ((values - np.nanmean(values)) / max(float(np.nanstd(values)), 1e-30)).astype(np.float32)
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, in a line: Keras wraps that of a layer in lines of its own, in bold."""
-    said = re.sub(r"\x1b\[[0-9;]*m", "", str(error).strip() or type(error).__name__)
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
-        lines = lines[1:]
-    return lines[0][:200]
+def moved(before: np.ndarray, after: np.ndarray, where: Any = ()) -> float:
+    """How far an output lies from what it was, as a share of its spread; of the places ``where`` alone.
+
+    Example:
+        >>> moved(np.array([0.0, 2.0]), np.array([0.0, 3.0]))
+        1.0
+    """
+    spread = max(float(np.std(before)), 1e-3 * float(np.abs(before).max(initial=0)), 1e-9)
+    return float(np.abs(after[where].astype(float) - before[where]).max(initial=0)) / spread

@@ -7,7 +7,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from . import thresholds
 from .courses import SCORED, Course
@@ -15,6 +14,7 @@ from .evidence import Evidence
 from .given import rows
 from .recipes import Recipe
 from .tracing import traced
+from .trials import loss_on
 
 
 class Measure:
@@ -64,18 +64,10 @@ class Measure:
 
     def score(self, recipe: Recipe, predicted: Any) -> float:
         _, y, weights = self.held
-        flat = keras.tree.flatten(predicted)
         if self.wrong:
-            return self._wrong(recipe, flat[0])
-        if weights is None and len(flat) == 1 and self.masks[0] is not None and np.ndim(flat[0]) == 3:
-            weights = self.masks[0].astype("float32")
+            return self._wrong(recipe, keras.tree.flatten(predicted)[0])
         assert self.loss is not None
-        value = self.loss(
-            keras.tree.map_structure(ops.convert_to_tensor, y),
-            keras.tree.map_structure(ops.convert_to_tensor, predicted),
-            None if weights is None else keras.tree.map_structure(ops.convert_to_tensor, weights),
-        )
-        return float(ops.convert_to_numpy(value))
+        return loss_on(self.loss, y, predicted, weights, self.masks)
 
     def _wrong(self, recipe: Recipe, predicted: np.ndarray) -> float:
         """The share of rows, or of steps that count, whose most likely class is another one than the target's."""

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from ..errors import first_line
 from . import thresholds
-from .evidence import Evidence, Output, first_line
+from .evidence import Evidence, Output, moved
 from .findings import Finding
 from .given import named, rows
 from .tracing import LayerCall, traced
@@ -238,20 +239,19 @@ def mask_lost(evidence: Evidence) -> Finding | None:
         return ops.convert_to_tensor(changed)
 
     other = traced(evidence.model, evidence.x, change=noise)
-    moved = 0.0
+    far = 0.0
     for name, before in evidence.trace.outputs.items():
         after = other.outputs.get(name)
         if after is None or after.shape != before.shape:
             return None
         per_step = before.ndim == 3 and before.shape[1] == mask.shape[1]
         use: Any = mask if per_step else slice(None)
-        spread = max(float(np.std(before)), 1e-3 * float(np.abs(before).max(initial=0)), 1e-9)
-        moved = max(moved, float(np.abs(after[use].astype(float) - before[use]).max(initial=0)) / spread)
+        far = max(far, moved(before, after, use))
     counted = _counts_padding(evidence, mask)
-    if moved <= thresholds.MOVED and not counted:
+    if far <= thresholds.MOVED and not counted:
         return None
-    measured = f"other values at masked steps there move the outputs by {moved:.1g} of their spread"
-    if moved <= thresholds.MOVED:
+    measured = f"other values at masked steps there move the outputs by {far:.1g} of their spread"
+    if far <= thresholds.MOVED:
         measured = f"{(~mask).mean():.0%} of the steps that the loss counts are padding"
     return Finding(
         "mask-lost", "error", layer,
@@ -344,9 +344,8 @@ def noncausal_forecast(evidence: Evidence) -> Finding | None:
         after = other.outputs.get(output.name)
         if after is None:
             continue
-        spread = max(float(np.std(predicted)), 1e-9)
-        moved = float(np.abs(after[:, :half].astype(float) - predicted[:, :half]).max(initial=0)) / spread
-        if moved <= thresholds.MOVED:
+        far = moved(predicted, after, (slice(None), slice(half)))
+        if far <= thresholds.MOVED:
             continue
         for steps in inputs:
             found = _target_ahead(steps.values, output)
@@ -358,7 +357,7 @@ def noncausal_forecast(evidence: Evidence) -> Finding | None:
                 )
                 return Finding(
                     "noncausal-forecast", "error", layer,
-                    f"outputs before step {half} move by {moved:.1g} of their spread with inputs from there on, and "
+                    f"outputs before step {half} move by {far:.1g} of their spread with inputs from there on, and "
                     f"the target at t is feature {feature} of {steps.name} at t + {lag} ({share:.0%} of the steps)",
                     "a forward layer in place of Bidirectional (or go_backwards=False)",
                 )  # fmt: skip

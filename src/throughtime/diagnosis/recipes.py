@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, first_line
 from ..layers.paths import recurrent_layers
 
 INITIALISERS = ("kernel_initializer", "recurrent_initializer", "unit_forget_bias")  # no part of what is compiled
@@ -92,10 +92,9 @@ class Copies:
         try:
             self.make(Recipe(), seed=0)
         except Exception as error:  # of the user's own constructor, or of Keras where get_config is missing
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ArgumentError(
-                f"the model cannot be copied from its configuration ({said}); give {type(model).__name__} a get_config "
-                "from which from_config makes it again."
+                f"the model cannot be copied from its configuration ({first_line(error)}); give "
+                f"{type(model).__name__} a get_config from which from_config makes it again."
             ) from error
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, first_line
 from .courses import Course, Courses, draw
 from .evidence import Evidence
 from .findings import Diagnosis, Finding
@@ -176,7 +176,7 @@ class _Attempt:
             try:
                 course = self.courses.run(changed, before.seed)
             except Exception as error:  # of Keras or of a user's layer, on what is not made for this change
-                self.left_out.append(f"{name}: {(str(error).strip() or type(error).__name__).splitlines()[0][:200]}")
+                self.left_out.append(f"{name}: {first_line(error)}")
                 return Tried(name, code, Scores(()), None, False)
             self._last.append(course)
             hopeless = self.seeds < 5 and self.measure.counted(course) >= self.measure.counted(before)

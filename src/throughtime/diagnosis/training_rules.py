@@ -7,10 +7,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..errors import first_line
+from ..gradients.flow import TRAJECTORIES
 from ..gradients.locating import NonFinite, locate
-from ..gradients.trajectory import trajectory
+from ..gradients.trajectory import Trajectory, trajectory
 from . import thresholds
-from .evidence import Evidence, Output, first_line
+from .evidence import Evidence, Output, standard
 from .findings import Finding
 from .given import named, rows
 from .references import reference
@@ -32,13 +34,8 @@ def unscaled_input(evidence: Evidence) -> Finding | None:
         tiny = spread.max() < 1 / thresholds.FAR_SCALE**2 and np.abs(centre).max() < 1 / thresholds.FAR_SCALE**2
         if largest < thresholds.FAR_SCALE and not tiny:
             continue
-        states = [np.zeros((len(values), call.layer.cell.units), np.float32)] * (2 if _is_lstm(call.layer) else 1)
-        few = slice(16)
         scaled = (values - centre) / np.where(spread > 0, spread, 1)
-        before, after = (
-            trajectory(call.layer, one[few].astype(np.float32), use[few], [state[few] for state in states])
-            for one in (values, scaled)
-        ) if hasattr(call.layer.cell, "units") else (None, None)  # fmt: skip
+        before, after = (_trajectory(call.layer, one, use) for one in (values, scaled))
         said = (
             f"what it is given has a mean of {centre[worst]:.4g} and a standard deviation of {spread[worst]:.4g} "
             f"(feature {worst})"
@@ -72,8 +69,14 @@ def unscaled_input(evidence: Evidence) -> Finding | None:
     return None
 
 
-def _is_lstm(layer: keras.layers.RNN) -> bool:
-    return isinstance(layer, keras.layers.LSTM)
+def _trajectory(layer: keras.layers.RNN, values: np.ndarray, mask: np.ndarray) -> Trajectory | None:
+    """From states of zero, of some sequences; None of a cell whose equations are not known."""
+    if not standard(layer):
+        return None
+    few = slice(TRAJECTORIES)
+    zeros = np.zeros((len(values[few]), layer.units), np.float32)
+    states = [zeros, zeros] if isinstance(layer, keras.layers.LSTM) else [zeros]
+    return trajectory(layer, values[few].astype(np.float32), mask[few], states)
 
 
 def unscaled_target(evidence: Evidence) -> Finding | None:
@@ -270,7 +273,7 @@ def saturated_gates(evidence: Evidence) -> Finding | None:
 def _times_too_large(evidence: Evidence, name: str) -> float:
     """The deviation of a layer's kernel as a multiple of that of glorot_uniform; 0 where it has none."""
     for one, call in evidence.recurrent:
-        if one == name and hasattr(call.layer.cell, "units"):
+        if one == name and standard(call.layer):
             kernel = keras.ops.convert_to_numpy(call.layer.cell.kernel)
             return float(kernel.std() / np.sqrt(2 / (kernel.shape[0] + kernel.shape[1])))
     return 0.0

@@ -7,7 +7,7 @@ at all, and at which learning rate. Runs inside ``untouched``: everything is put
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +52,6 @@ class Trial:
         predictions: for the sample after the training, one array an output.
         stopped: the step whose loss was NaN or infinite; None without.
         batch: x, y and weights of that step, and ``weights`` of the model before it.
-        seconds: per step, without the first.
     """
 
     rate: float | None
@@ -66,7 +65,6 @@ class Trial:
     stopped: int | None = None
     batch: tuple[Any, Any, Any] | None = None
     weights: list[np.ndarray] = field(default_factory=list)
-    seconds: float = 0.0
 
     def along(self, part: str) -> np.ndarray:
         """The losses on a part of the sample: at the start, at some steps, at the end."""
@@ -119,7 +117,7 @@ class Trainer:
 
     def trial(
         self, steps: int, *, rate: float | None = None, y: Any = None, seed: int = 0, budget: float = np.inf,
-        look: Sequence[int] = (), done: Callable[[], None] | None = None,
+        look: Sequence[int] = (),
     ) -> Trial:  # fmt: skip
         """So many steps, or as many as fit into ``budget`` seconds.
 
@@ -142,15 +140,13 @@ class Trainer:
         targets = self.data.y if y is None else y
         order = self._batches(steps, seed)
         weights = [_copy(one) for one in model.trainable_variables]
-        began, elapsed = time.monotonic(), []
+        began = time.monotonic()
         for step, index in enumerate(order):
             x, wanted, weight = rows(self.data.x, index), rows(targets, index), rows(self.data.weights, index)
             before = [_copy(one) for one in model.trainable_variables]
-            started = time.monotonic()
             logs = model.train_on_batch(
                 x, wanted, sample_weight=weight, class_weight=self.data.fit.get("class_weight"), return_dict=True
             )
-            elapsed.append(time.monotonic() - started)
             loss = float(logs["loss"])
             norm = float(ops.convert_to_numpy(optimizer.norm))
             if not np.isfinite(loss) or not np.isfinite(norm):
@@ -163,13 +159,9 @@ class Trainer:
             if step == 4 or (step < 4 and step == len(order) - 1):
                 found.moved = _relative(weights, [_copy(one) for one in model.trainable_variables]) / (step + 1)
             if step + 1 in look:
-                now = self.losses()[0]
-                found.curve[step + 1] = now
-            if done is not None:
-                done()
+                found.curve[step + 1] = self.losses()[0]
             if time.monotonic() - began > budget:
                 break
-        found.seconds = float(np.median(elapsed[1:])) if len(elapsed) > 1 else (elapsed or [0.0])[0]
         if sample is not None:
             found.after, found.predictions = self.losses()
         return found
@@ -199,17 +191,10 @@ class Trainer:
     def loss_of(self, predicted: Any, part: str) -> float:
         """The loss of predictions for all rows of the sample, on one of its parts, without penalties of layers."""
         sample, index = self.sample, self.sample.part(part)
-        weights = rows(sample.weights, index)
-        flat = [one[index] for one in keras.tree.flatten(predicted)]
-        if weights is None and len(flat) == 1 and sample.masks[0] is not None and np.ndim(flat[0]) == 3:
-            weights = sample.masks[0][index].astype("float32")
-        given = keras.tree.pack_sequence_as(predicted, flat)
-        value = self.model._compile_loss(
-            keras.tree.map_structure(ops.convert_to_tensor, rows(sample.y, index)),
-            keras.tree.map_structure(ops.convert_to_tensor, given),
-            None if weights is None else keras.tree.map_structure(ops.convert_to_tensor, weights),
-        )
-        return float(ops.convert_to_numpy(value))
+        return loss_on(
+            self.model._compile_loss, rows(sample.y, index), rows(predicted, index), rows(sample.weights, index),
+            [None if mask is None else mask[index] for mask in sample.masks],
+        )  # fmt: skip
 
     def _compile(self) -> Any:
         model = self.model
@@ -247,14 +232,7 @@ class Trainer:
         if self.stateful:
             whole = size // batch
             return [slice(batch * (i % whole), batch * (i % whole) + batch) for i in range(steps)] if whole else []
-        rng = np.random.default_rng(seed)
-        order: list[Any] = []
-        while len(order) < steps:
-            shuffled = rng.permutation(trained)
-            pieces = [shuffled[i : i + batch] for i in range(0, size, batch)]
-            # One shape of batch, so that it is compiled once.
-            order += [piece for piece in pieces if len(piece) == batch]
-        return order[:steps]
+        return shuffled(trained, batch, steps, seed)
 
 
 def _recording(stock: type) -> type:
@@ -265,16 +243,39 @@ def _recording(stock: type) -> type:
         self.norm = self.add_variable((), name="norm", dtype="float32")
 
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> Any:
-        squares = [
-            ops.sum(ops.square(ops.cast(ops.convert_to_tensor(one), "float32"))) for one in grads if one is not None
-        ]
-        if squares:
-            norm = ops.sqrt(sum(squares[1:], squares[0]))
-            scale = getattr(self, "dynamic_scale", None)
-            self.norm.assign(norm if scale is None else norm / scale)
+        norm = norm_of(grads)
+        scaled = isinstance(self, keras.optimizers.LossScaleOptimizer)
+        self.norm.assign(norm / self.dynamic_scale if scaled else norm)
         return stock.apply(self, grads, trainable_variables)  # type: ignore[attr-defined]
 
     return type(stock.__name__, (stock,), {"build": build, "apply": apply, "__module__": stock.__module__})
+
+
+def norm_of(gradients: Sequence[Any]) -> Any:
+    """The Euclidean norm of all gradients together, a tensor."""
+    given = [ops.cast(ops.convert_to_tensor(one), "float32") for one in gradients if one is not None]
+    return ops.sqrt(sum((ops.sum(ops.square(one)) for one in given), start=ops.zeros(())))
+
+
+def shuffled(members: np.ndarray, batch: int, steps: int, seed: int) -> list[np.ndarray]:
+    """So many batches of rows, shuffled anew once all were seen; of one size, so that one function is compiled."""
+    rng = np.random.default_rng(seed)
+    order: list[np.ndarray] = []
+    while len(order) < steps:
+        mixed = rng.permutation(members)
+        order += [mixed[i : i + batch] for i in range(0, len(mixed) - batch + 1, batch)]
+    return order[:steps]
+
+
+def loss_on(loss: Any, y: Any, predicted: Any, weights: Any, masks: Sequence[np.ndarray | None]) -> float:
+    """A compiled loss of predictions; where there are no weights, masked steps of an only output do not count."""
+    flat = keras.tree.flatten(predicted)
+    if weights is None and len(flat) == 1 and masks[0] is not None and np.ndim(flat[0]) == 3:
+        weights = masks[0].astype("float32")
+    tensors = [
+        None if one is None else keras.tree.map_structure(ops.convert_to_tensor, one) for one in (y, predicted, weights)
+    ]
+    return float(ops.convert_to_numpy(loss(*tensors)))
 
 
 def _copy(variable: Any) -> np.ndarray:

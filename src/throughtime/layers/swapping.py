@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, first_line
 from .explanation import WRAPPERS
 from .explanation import explain as explain
 from .paths import why_not_fused
@@ -115,7 +115,7 @@ def load_model(path: str | os.PathLike[str], *, compiled: bool = False) -> keras
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
             return keras.saving.load_model(file, compile=compiled)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:  # what Keras's readers make of other files
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = first_line(error)
         raise ArgumentError(f"{file} cannot be read as a Keras model ({first}).") from error
 
 

@@ -17,7 +17,7 @@ from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..diagnosis.check import check
 from ..diagnosis.findings import Diagnosis
-from ..errors import ArgumentError, DataError, ThroughtimeError
+from ..errors import ArgumentError, DataError, ThroughtimeError, first_line
 from ..layers.swapping import load_model
 from .networks import feeds_of
 from .run import Run
@@ -99,7 +99,7 @@ def check_before_training(
         )  # fmt: skip
     # What Keras and the backends raise where a layer of the user's own cannot be looked into.
     except (ThroughtimeError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-        return Diagnosis((), left_out=((str(error).strip() or type(error).__name__).splitlines()[0],))
+        return Diagnosis((), left_out=(first_line(error),))
 
 
 def check_examples(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from ..data.batching import Batches
-from ..errors import ThroughtimeError
+from ..errors import ThroughtimeError, first_line
 from ..files import finite
 from ..gradients.flow import LayerFlow, Probe
 from ..gradients.history import LayerHistory, by_place
@@ -48,7 +48,7 @@ class RecordedFlow:
             self.monitor = GradientMonitor()
 
     def _give_up(self, error: Exception) -> None:
-        self.reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        self.reason = first_line(error)
         self._probe = None
 
     def measure(self, when: str) -> None:

@@ -13,7 +13,7 @@ import keras
 from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..diagnosis.findings import Finding
-from ..errors import RunError
+from ..errors import RunError, first_line
 from ..files import make_directory, read_arrays, write_arrays, write_json
 from ..layers.recurrent import OURS
 from .baselines import Baselines
@@ -184,7 +184,7 @@ class Run:
             known = {cell.__name__: cell for cell in OURS.values()} | (custom_objects or {})
             model = keras.saving.load_model(path / "model.keras", custom_objects=known, compile=False)
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            first = str(error).strip().splitlines()[0]
+            first = first_line(error)
             raise RunError(
                 f"{path / 'model.keras'} cannot be read ({first}); it is damaged, or has layers of your own: give them "
                 "as custom_objects=."
