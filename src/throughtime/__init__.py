@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .layers.swapping import to_keras as to_keras
     from .ragged import Ragged as Ragged
     from .report.page import write_report as write_report
+    from .stream.stream import Stream as Stream
     from .training.run import Run as Run
     from .training.train import train as train
 
@@ -61,6 +62,7 @@ _PLACES = {
     "repair": ("diagnosis.repair", True),
     "train": ("training.train", True),
     "Run": ("training.run", True),
+    "Stream": ("stream.stream", True),
     "write_report": ("report.page", False),
     "ThroughtimeError": ("errors", False),
 }
