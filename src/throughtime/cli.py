@@ -1,4 +1,4 @@
-"""The command line: ``throughtime train``, ``predict``, ``check``, ``explain``, ``bench``, ``demo``.
+"""The command line: ``throughtime train``, ``predict``, ``stream``, ``check``, ``explain``, ``bench``, ``demo``.
 
 Thin: it reads arguments, calls, prints.
 
@@ -218,6 +218,21 @@ def predict(
 
         sys.stdout.flush()
         write_table(predictions.table(), sys.stdout.buffer, ".csv")
+
+
+@app.command()
+def stream(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Run directory that train wrote.")],
+) -> None:
+    """Predict row by row: CSV with a header, or JSON lines, at the standard input; predictions go out at once."""
+    choose_backend()
+    from .stream.lines import answers, written
+    from .training.run import Run
+
+    run = Run.load(directory)
+    for first, (table, as_json) in enumerate(answers(run, sys.stdin)):
+        sys.stdout.buffer.write(written(table, as_json=as_json, header=first == 0))
+        sys.stdout.flush()
 
 
 @app.command()

@@ -170,6 +170,8 @@ class Stream:
                 given = f"a dict of {listed(x)}" if isinstance(x, dict) else type(x).__name__
                 raise ArgumentError(f"push was given {given}; the model takes a dict of {listed(self._keyed)}.")
             return [x[name] for name in self._keyed]
+        if isinstance(x, dict) and set(x) == set(self._names):  # as Keras takes it
+            return [x[name] for name in self._names]
         if len(self._inputs) == 1:
             return [x]
         if not isinstance(x, list | tuple) or len(x) != len(self._inputs):
