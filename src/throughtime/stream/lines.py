@@ -113,8 +113,8 @@ class RunStream:
             assert preparation.outputs is not None
             values = preparation.outputs.invert(outputs)
         return Predictions(
-            schema=schema, values=Ragged(values, [0, 1]), ids=data.ids, classes=preparation.classes, time=at,
-            probabilities=None if probabilities is None else Ragged(probabilities, [0, 1]),
+            schema=schema, values=Ragged(values, data.offsets), ids=data.ids, classes=preparation.classes, time=at,
+            probabilities=None if probabilities is None else Ragged(probabilities, data.offsets),
         ).table()  # fmt: skip
 
     def _answer(self, past: _Past, numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..diagnosis.findings import Finding
 from ..errors import RunError, first_line
+from ..export.columns import export_columns
 from ..files import make_directory, read_arrays, write_arrays, write_json
 from ..layers.recurrent import OURS
 from .baselines import Baselines
@@ -96,6 +97,36 @@ class Run:
             DataError: columns, lengths or values that the network cannot work with.
         """
         return answer(self.model, self.preparation, data, feeds=self.feeds, pad_value=self.pad_value)
+
+    def export(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Writes the network and its preparation as one ONNX file, with LSTM, GRU and RNN operators.
+
+        The file takes raw columns and answers in the user's units, so that nothing of the preparation has to be done
+        again. Its inputs, where the run has them:
+
+        - ``numbers`` (B, T, columns) float64: the numeric input columns as in the table, in the order of the file's
+          metadata "numbers" (a forecast's targets first); missing is NaN.
+        - ``categories`` (B, T, columns) text, in the order of the metadata "categories"; missing is "".
+        - ``lengths`` (B,) int32: the steps of each sequence; what is behind them in the container changes nothing.
+          Forecasts have T = window and no lengths.
+        - ``future_numbers``, ``future_categories`` (B, horizon, columns): the covariates that are known in advance, in
+          the same order.
+
+        Its output is ``prediction`` in units of the target, (B, K), (B, T, K) for one a step, (B, horizon, K) for
+        forecasts, float64; or ``probabilities`` (B, classes) or (B, T, classes), float32, in the order of the metadata
+        "classes", as the network gives them (where a network of the user's own ends in logits, logits). A gap at the
+        start of a forecast's window is filled with 0 after scaling, while ``predict`` looks at rows before it.
+
+        Args:
+            path: ending in .onnx.
+            overwrite: whether a file there may be replaced.
+
+        Raises:
+            ArgumentError: a layer that cannot be exported, with the reason.
+            BackendError: the package onnx is not installed.
+            RunError: the file exists, or cannot be written.
+        """
+        return export_columns(self.model, self.preparation, path, feeds=self.feeds, overwrite=overwrite)
 
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Writes ``run.json``, ``model.keras`` and ``baselines.npz`` into a directory, made if need be.
