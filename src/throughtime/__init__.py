@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .layers.recurrent import GRU as GRU
     from .layers.recurrent import LSTM as LSTM
     from .layers.recurrent import SimpleRNN as SimpleRNN
+    from .layers.scanned import LRU as LRU
+    from .layers.scanned import MinGRU as MinGRU
+    from .layers.scanned import MinLSTM as MinLSTM
     from .layers.swapping import accelerate as accelerate
     from .layers.swapping import to_keras as to_keras
     from .ragged import Ragged as Ragged
@@ -52,6 +55,9 @@ _PLACES = {
     "SimpleRNN": ("layers.recurrent", True),
     "GRU": ("layers.recurrent", True),
     "LSTM": ("layers.recurrent", True),
+    "MinGRU": ("layers.scanned", True),
+    "MinLSTM": ("layers.scanned", True),
+    "LRU": ("layers.scanned", True),
     "accelerate": ("layers.swapping", True),
     "to_keras": ("layers.swapping", True),
     "explain": ("layers.explanation", True),

@@ -1,0 +1,59 @@
+"""``stateful=True`` that carries the state in ``fit``, ``evaluate`` and ``predict``, on every backend.
+
+Calls with ``training=True`` have a state of their own, so evaluating or predicting leaves the state of training alone;
+both start at zero, and ``reset_state`` takes both back there. In stock Keras there is one state: on JAX nothing carries
+it, on the others ``evaluate`` overwrites that of ``fit``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from keras import ops
+
+if TYPE_CHECKING:
+    from keras.layers import RNN as _Layer
+else:
+    _Layer = object
+
+
+class States:
+    """The carried state by mode. A type of its own, so that Keras does not count its variables among the weights."""
+
+    def __init__(self, training: list[Any], inference: list[Any]) -> None:
+        self.training, self.inference = training, inference
+
+    @property
+    def variables(self) -> list[Any]:
+        return [*self.training, *self.inference]
+
+
+class Carrying(_Layer):
+    """What goes before ``keras.layers.RNN``, or a subclass of it, among the bases of a layer."""
+
+    _carried: States | None = None
+
+    def _create_state_variables(self, batch_size: int) -> None:
+        self.make_states(batch_size)
+
+    def make_states(self, batch_size: int) -> States:
+        super()._create_state_variables(batch_size)
+        training = list(self.states)
+        super()._create_state_variables(batch_size)
+        self._carried = States(training, list(self.states))
+        return self._carried
+
+    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        if self._carried is not None:
+            # Past Keras's tracking, which would count the variables among the weights, and so save them.
+            self.__dict__["states"] = self._carried.training if training else self._carried.inference
+        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+
+    def reset_state(self) -> None:
+        for variable in self._carried.variables if self._carried is not None else ():
+            variable.assign(ops.zeros_like(variable.value))
+
+    @property
+    def variables(self) -> list[Any]:
+        """All that a call depends on or changes: with the carried state, so that JAX carries it; it is no weight."""
+        return [*super().variables, *(self._carried.variables if self._carried is not None else ())]

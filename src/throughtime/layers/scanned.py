@@ -1,0 +1,309 @@
+"""MinGRU, MinLSTM and LRU: recurrent layers whose state is a sum, so that all steps are computed in parallel.
+
+Each is a ``keras.layers.RNN`` around its cell, with the loop over time steps replaced by a scan (scan.py): config,
+states, ``Bidirectional`` and saved files are Keras's. Keras's own loop around the same cell is the sequential form, and
+what the tests compare with; ``unroll=True`` asks for it. Gates and states are float32 at least.
+
+What a masked step holds is never computed with, and its output is the one before it, as in Keras's loop. A ``stateful``
+layer carries its state as ours do (carrying.py). To load a file with one of these, ``throughtime.MinGRU``, or whichever
+it is, must have been named before: names of throughtime are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from math import pi
+from typing import Any, ClassVar
+
+import keras
+from keras import ops
+
+from ..errors import ArgumentError
+from .carrying import Carrying
+from .lru import LRUCell
+from .minimal import LIMITS, MinGRUCell, MinLSTMCell
+from .scan import Number, scan
+
+
+class Scanned(Carrying, keras.layers.RNN):
+    """What the three layers have in common."""
+
+    limits: ClassVar[str]  # what such a layer cannot do, in a sentence
+
+    def __init__(self, cell: keras.layers.Layer, *, dropout: float, seed: int | None, **options: Any) -> None:
+        if not 0 <= dropout < 1:
+            raise ArgumentError(f"dropout={dropout!r} is given; a share from 0 up to, not including, 1 is accepted.")
+        super().__init__(cell, **options)
+        self.supports_masking = True
+        self.dropout, self.seed = dropout, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    @property
+    def units(self) -> int:
+        return self.cell.units
+
+    def why_not_scanned(self, mask: Any = None) -> str | None:
+        """Why the next call runs in Keras's loop, and how to mend it; None where it is a scan."""
+        if self.unroll:
+            return "unroll=True asks for Keras's unrolled loop; leave it out, the scan is faster."
+        if mask is not None and len(mask.shape) != 2:
+            return f"the mask has shape {tuple(mask.shape)}; one of shape (batch, steps) is accepted."
+        return None
+
+    def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
+        states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
+        if self.stateful:
+            # The variable is assigned to before the gradient is taken, which PyTorch refuses if it is the same tensor.
+            states = [ops.copy(state) for state in states]
+        sequences = ops.cast(sequences, self.compute_dtype)  # whole numbers are taken as well
+        mask = mask[0] if isinstance(mask, list | tuple) else mask
+        mask = None if mask is None else ops.cast(mask, "bool")
+        if mask is not None and len(mask.shape) == 2:
+            # Before anything is computed: 0 * NaN would be NaN, in the gradient of the kernel as well.
+            sequences = ops.where(mask[:, :, None], sequences, ops.zeros_like(sequences))
+        if training and self.dropout:
+            # One mask for all steps, as Keras's layers have it; here and not in the cell, so that a loop draws it once.
+            kept = keras.random.dropout(ops.ones_like(sequences[:, :1]), self.dropout, seed=self.seed_generator)
+            sequences = sequences * kept
+        if self.why_not_scanned(mask) is not None:
+            return keras.layers.RNN.inner_loop(
+                self, sequences=sequences, initial_state=states, mask=mask, training=training
+            )
+        if self.go_backwards:
+            sequences = ops.flip(sequences, 1)
+            mask = None if mask is None else ops.flip(mask, 1)
+        outputs, after = self.scanned(sequences, states, mask)
+        if mask is not None:
+            outputs = self._where_masked(outputs, mask)
+        last = outputs[:, -1]
+        return last, outputs if self.return_sequences else last[:, None], after
+
+    def scanned(self, x: Any, states: list[Any], mask: Any) -> tuple[Any, list[Any]]:
+        """Outputs (B, T, H) and the states after the last step; at masked steps the output of the step before."""
+        raise NotImplementedError
+
+    def _where_masked(self, outputs: Any, mask: Any) -> Any:
+        """What Keras's loop gives at masked steps: zeros where asked for, and on most backends before the first valid
+        step; elsewhere the output before, which stands there already."""
+        if self.zero_output_for_mask:
+            shown = mask
+        elif keras.backend.backend() == "jax":
+            return outputs
+        else:
+            shown = ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0
+        return ops.where(shown[:, :, None], outputs, ops.zeros_like(outputs))
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config() | self.cell.settings() | {"dropout": self.dropout, "seed": self.seed}
+        del config["cell"]
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Scanned:
+        return cls(**config)
+
+
+def held(a: Number, b: Number, mask: Any) -> tuple[Number, Number]:
+    """Coefficients with which a masked step leaves the state alone: a = 1, b = 0."""
+    if mask is None:
+        return a, b
+    valid = mask[:, :, None]
+    one = (ops.where(valid, part, ops.cast(place == 0, part.dtype)) for place, part in enumerate(a))
+    return tuple(one), tuple(ops.where(valid, part, ops.zeros_like(part)) for part in b)
+
+
+class _Minimal(Scanned):
+    """MinGRU and MinLSTM: all that differs is the cell."""
+
+    cell_class: ClassVar[type]
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        chrono: int | None = None,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **options: Any,
+    ) -> None:
+        cell = self.cell_class(
+            units,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            chrono=chrono,
+            seed=seed,
+            dtype=options.get("dtype"),
+            trainable=options.get("trainable", True),
+            name="cell",
+        )
+        super().__init__(cell, dropout=dropout, seed=seed, **options)
+
+    def scanned(self, x: Any, states: list[Any], mask: Any) -> tuple[Any, list[Any]]:
+        a, b = self.cell.coefficients(x)
+        a, b = held(a, b, mask)
+        (h,) = scan(a, b, (ops.cast(states[0], a[0].dtype),))
+        return h, [h[:, -1]]
+
+
+@keras.saving.register_keras_serializable(package="throughtime")
+class MinGRU(_Minimal):
+    """minGRU (Feng et al. 2024, arXiv:2410.01201): a GRU whose gates see the input alone, computed in parallel.
+
+    h_t = (1 - z_t) h_{t-1} + z_t h~_t, with z_t = sigmoid(W_z x_t + b_z) and h~_t = activation(W_h x_t + b_h).
+
+    What it cannot do is in ``limits``: it sums up what it has seen, and can remember it over thousands of steps, but it
+    cannot track a state, since nothing it does depends on the state that it is in. For that take a GRU or LSTM.
+
+    Args:
+        units: H.
+        activation: of the candidate h~; None as in the paper's plain form, or ``"g"``, its positive function, or
+            ``"tanh"`` for states that stay within -1 and 1.
+        use_bias: whether gates and candidate have one.
+        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint:
+            as in ``keras.layers.GRU``; there is no recurrent kernel.
+        chrono: steps over which units are to remember at first, drawn for each from 1 to ``chrono``, by the bias of the
+            gate (Tallec and Ollivier 2018, arXiv:1804.11188); None leaves it to ``bias_initializer``, and a unit
+            then loses half of its state with each step until it learns better.
+        dropout: share of the inputs' features that is dropped in training, the same at all steps.
+        seed: of dropout and ``chrono``.
+        options: of ``keras.layers.RNN``: ``return_sequences``, ``return_state``, ``go_backwards``, ``stateful``,
+            ``unroll``, ``zero_output_for_mask``, and ``name``, ``dtype``, ``trainable``.
+
+    Returns:
+        As ``keras.layers.GRU``: (B, H), or (B, T, H) with ``return_sequences``; the state (B, H) with ``return_state``.
+
+    Raises:
+        ArgumentError: an argument outside of what is accepted.
+
+    Example:
+        >>> layer = MinGRU(4, return_sequences=True, chrono=100)
+        >>> layer(keras.ops.zeros((2, 5, 3))).shape == (2, 5, 4)
+        True
+    """
+
+    cell_class = MinGRUCell
+    limits = LIMITS.format(name="MinGRU")
+
+
+@keras.saving.register_keras_serializable(package="throughtime")
+class MinLSTM(_Minimal):
+    """minLSTM (Feng et al. 2024, arXiv:2410.01201): an LSTM whose gates see the input alone, computed in parallel.
+
+    h_t = f'_t h_{t-1} + i'_t h~_t, with f' = f / (f + i) and i' = i / (f + i), f, i and h~ from the input as in MinGRU.
+    There is one state, h, and no output gate. Arguments, outputs, errors and limits are those of ``MinGRU``.
+
+    Example:
+        >>> mask = keras.ops.convert_to_tensor([[True, True, False], [True, False, False]])
+        >>> MinLSTM(4)(keras.ops.ones((2, 3, 1)), mask=mask).shape == (2, 4)
+        True
+    """
+
+    cell_class = MinLSTMCell
+    limits = LIMITS.format(name="MinLSTM")
+
+
+@keras.saving.register_keras_serializable(package="throughtime")
+class LRU(Scanned):
+    """The linear recurrent unit (Orvieto et al. 2023, arXiv:2303.06349): a complex diagonal recurrence, in parallel.
+
+    h_t = lambda h_{t-1} + gamma (B x_t), y_t = activation(Re(C h_t) + D x_t + bias). It is linear over time: put what
+    is not linear, such as Dense layers with an activation, between layers of it, as the paper does.
+
+    What it cannot do is in ``limits``: there are no gates, so it forgets each input at the same pace, and it can
+    neither track a state nor choose what to keep.
+
+    Args:
+        units: H, of the outputs.
+        state_units: N, complex numbers in the state; by default as many as units.
+        activation: of the outputs; None as in the paper.
+        use_bias: whether outputs have one; not in the paper.
+        r_min, r_max: between which |lambda| starts. A state fades by 1 / e in 1 / (1 - |lambda|) steps: 10 to 1000.
+        max_phase: largest angle that lambda starts with; the paper takes pi / 10 for thousands of steps.
+        kernel_regularizer, kernel_constraint: of B, C and D.
+        dropout: share of the inputs' features that is dropped in training, the same at all steps.
+        seed: of the initial weights and of dropout.
+        options: of ``keras.layers.RNN``, as for ``MinGRU``.
+
+    Returns:
+        (B, H), or (B, T, H) with ``return_sequences``; with ``return_state`` also the last output, (B, H), and the
+        state, (B, 2N): real parts, then imaginary ones.
+
+    Raises:
+        ArgumentError: an argument outside of what is accepted.
+
+    Example:
+        >>> layer = LRU(4, state_units=16, return_state=True)
+        >>> [tuple(output.shape) for output in layer(keras.ops.zeros((2, 5, 3)))]
+        [(2, 4), (2, 4), (2, 32)]
+    """
+
+    limits = (
+        "LRU is linear over time and has no gates, so it cannot track a state, such as parity, nor choose what to "
+        "keep: each unit forgets at a pace that is the same for every input. A SimpleRNN, GRU or LSTM can."
+    )
+
+    def __init__(
+        self,
+        units: int,
+        *,
+        state_units: int | None = None,
+        activation: Any = None,
+        use_bias: bool = False,
+        r_min: float = 0.9,
+        r_max: float = 0.999,
+        max_phase: float = 2 * pi,
+        kernel_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        dropout: float = 0.0,
+        seed: int | None = None,
+        **options: Any,
+    ) -> None:
+        cell = LRUCell(
+            units,
+            state_units=state_units,
+            activation=activation,
+            use_bias=use_bias,
+            r_min=r_min,
+            r_max=r_max,
+            max_phase=max_phase,
+            kernel_regularizer=kernel_regularizer,
+            kernel_constraint=kernel_constraint,
+            seed=seed,
+            dtype=options.get("dtype"),
+            trainable=options.get("trainable", True),
+            name="cell",
+        )
+        super().__init__(cell, dropout=dropout, seed=seed, **options)
+
+    def scanned(self, x: Any, states: list[Any], mask: Any) -> tuple[Any, list[Any]]:
+        a, b = self.cell.coefficients(x)
+        a, b = held(a, b, mask)
+        h0 = ops.split(ops.cast(states[1], b[0].dtype), 2, axis=-1)
+        h = ops.concatenate(scan(a, b, tuple(h0)), axis=-1)
+        if mask is None:
+            if not self.return_sequences:
+                h, x = h[:, -1:], x[:, -1:]
+            y = self.cell.read(h, x)
+            return y, [y[:, -1], h[:, -1]]
+        # The output before a masked step is carried along by a scan of its own: the step reads D x as well.
+        y = self.cell.read(h, x)
+        valid = mask[:, :, None]
+        keep = ops.cast(ops.logical_not(valid), y.dtype)
+        (y,) = scan((keep,), (ops.where(valid, y, ops.zeros_like(y)),), (ops.cast(states[0], y.dtype),))
+        return y, [y[:, -1], h[:, -1]]
+
+
+SCANNED = (MinGRU, MinLSTM, LRU)
