@@ -64,7 +64,7 @@ ORDER = (
     "stream.activations",
     "stream.plan",
     "stream.layers stream.recurrent",
-    "stream.operations",
+    "stream.operations stream.scanned",
     "stream.refusals",
     "stream.stream",
     "export.graph",

@@ -21,7 +21,7 @@ def test_the_python_of_the_page_runs() -> None:
 def test_the_page_names_every_layer_and_activation() -> None:
     from throughtime.stream.activations import _KNOWN
     from throughtime.stream.layers import LAYERS
-    from throughtime.stream.recurrent import CELLS
+    from throughtime.stream.refusals import RECURRENT
 
     quiet = {
         "Identity",
@@ -31,5 +31,5 @@ def test_the_page_names_every_layer_and_activation() -> None:
         "AlphaDropout",
         "ActivityRegularization",
     }
-    wanted = {layer.__name__ for layer in (*LAYERS, *CELLS)} - quiet | set(_KNOWN)
+    wanted = {layer.__name__ for layer in (*LAYERS, *RECURRENT)} - quiet | set(_KNOWN)
     assert sorted(name for name in wanted if not re.search(rf"\b{name}\b", PAGE)) == []

@@ -2,7 +2,7 @@
 
 Such a function is given the plan, the layer and the array of its input ``(B, F)``. It returns the states, each
 ``(B, H)`` and zero, output first, and a function that brings them one step on. A layer with another recurrence needs
-one function here.
+one such function; ``refusals.RECURRENT`` has all of them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from .plan import Plan, Signal
 from .walking import said
 
 Advance = Callable[[], None]
+Cell = Callable[[Plan, Any, np.ndarray], tuple[list[np.ndarray], Advance]]
 
 
-def recurrent(plan: Plan, layer: Any, x: Signal, **given: Any) -> Any:
-    """A step of a layer of ``CELLS``: where the mask is False the states stay, and so does the output, as in Keras."""
+def recurrent(plan: Plan, cell: Cell, layer: Any, x: Signal, **given: Any) -> Any:
+    """A step of a layer whose recurrence is ``cell``: where the mask is False states and output stay, as in Keras."""
     if given:
         raise ArgumentError(
             f"{said(layer)} is called with {', '.join(f'{name}=' for name in given)}; a stream starts from zero "
@@ -35,7 +36,7 @@ def recurrent(plan: Plan, layer: Any, x: Signal, **given: Any) -> Any:
             "has steps of that alone."
         )
     valid = x.mask
-    states, advance = CELLS[type(layer)](plan, layer, x.array)
+    states, advance = cell(plan, layer, x.array)
     kept = [np.empty_like(state) for state in states]
     output = plan.buffer(layer.units) if layer.zero_output_for_mask else states[0]
 
@@ -178,7 +179,7 @@ def _squashing(
     return np.ascontiguousarray(kernel), bias, squash
 
 
-CELLS: dict[type, Callable[[Plan, Any, np.ndarray], tuple[list[np.ndarray], Advance]]] = {
+CELLS: dict[type, Cell] = {
     keras.layers.SimpleRNN: simple_rnn,
     keras.layers.GRU: gru,
     keras.layers.LSTM: lstm,

@@ -11,8 +11,10 @@ from ..errors import ArgumentError
 from .layers import LAYERS
 from .operations import OPERATIONS
 from .recurrent import CELLS
+from .scanned import SCANNED_CELLS
 from .walking import is_graph, layers_of, said
 
+RECURRENT = CELLS | SCANNED_CELLS
 _LATER = "needs steps that have not come yet"
 _OVER_TIME = "needs more steps than the current one; a recurrent layer carries what is past in its state"
 _POOLED = "answers from all steps together; the last state (return_sequences=False) holds them in a stream"
@@ -56,16 +58,16 @@ def why_not(layer: Any) -> str | None:
         parts = layers_of(inner) if is_graph(inner) else (inner,)
         reasons = [f"holds {said(part)}, which {reason}" for part in parts if (reason := why_not(part))]
         return "; ".join(reasons) or None
-    if kind in CELLS:
+    if kind in RECURRENT:
         if layer.go_backwards:
             return "has go_backwards=True, so that it begins at the end, which has not come yet; leave it out"
         return _why_not_quantized(layer)
     if isinstance(layer, layers.RNN):
-        base = next((known.__name__ for known in CELLS if isinstance(layer, known)), None)
+        base = next((known.__name__ for known in RECURRENT if isinstance(layer, known)), None)
         if base is not None:
             return f"is a subclass of {base}, which may override what a stream computes; make it a {base}"
         cell = type(layer.cell).__name__
-        return f"has the cell {cell}; accepted are {', '.join(dict.fromkeys(known.__name__ for known in CELLS))}"
+        return f"has the cell {cell}; accepted are {', '.join(dict.fromkeys(known.__name__ for known in RECURRENT))}"
     if kind in LAYERS or (not isinstance(layer, keras.Layer) and kind.__name__ in OPERATIONS):
         return _why_not_quantized(layer)
     if kind is layers.InputLayer:

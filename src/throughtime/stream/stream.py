@@ -21,8 +21,8 @@ from ..errors import ArgumentError, listed
 from .layers import LAYERS
 from .operations import OPERATIONS
 from .plan import Mask, Plan, Signal
-from .recurrent import CELLS, recurrent
-from .refusals import refuse_layers, why_not
+from .recurrent import recurrent
+from .refusals import RECURRENT, refuse_layers, why_not
 from .walking import refuse_no_graph, said, walk
 
 # A snapshot: magic, version, bytes a number, streams, fingerprint; the states of each stream in turn; a checksum.
@@ -39,7 +39,7 @@ class Stream:
     Args:
         model: a keras.Sequential or functional model, built, of Embedding, Dense, normalisation, dropout and activation
             layers, TimeDistributed of these, Masking, Add and the like, Concatenate, and SimpleRNN, GRU and LSTM of
-            ours or Keras's that run forward. All its inputs have time for their second axis.
+            ours or Keras's, MinGRU, MinLSTM and LRU, that run forward. All its inputs have time for their second axis.
         batch: B streams side by side, each with states of its own. None: one, and no batch axis in what is pushed.
 
     Raises:
@@ -262,8 +262,8 @@ def _call(plan: Plan) -> Any:
                 args = (Signal(args[0].array, plan.mask_of(mask), args[0].timed), *args[1:])
         if kind is layers.TimeDistributed:
             outputs = _distributed(plan, layer, *args, call=call)
-        elif kind in CELLS:
-            outputs = recurrent(plan, layer, *args, **kwargs)
+        elif kind in RECURRENT:
+            outputs = recurrent(plan, RECURRENT[kind], layer, *args, **kwargs)
         elif isinstance(layer, keras.Layer):
             outputs = LAYERS[kind](plan, layer, *args, **kwargs)
         else:
@@ -286,7 +286,7 @@ def _distributed(plan: Plan, layer: Any, x: Signal, *, call: Any) -> Signal:
 
 def _setting(layer: Any) -> str:
     """What changes the meaning of a layer's states beside its shapes."""
-    if type(layer) not in CELLS:
+    if type(layer) not in RECURRENT:
         return ""
     config = layer.get_config()
     names = ("activation", "recurrent_activation", "reset_after", "use_bias")
