@@ -12,6 +12,7 @@
 #include "memory.h"
 #include "packing.h"
 #include "pool.h"
+#include "recompute.h"
 #include "schedule.h"
 #include "taps.h"
 #include "throughtime.h"
@@ -36,18 +37,20 @@ struct Activations : Kept {
   Activations(const tt_problem &p, Schedule s) : problem(p), schedule(std::move(s)) {}
   size_t bytes() const override {
     size_t sum = schedule.bytes();
-    for (const Block &block : blocks) sum += block.bytes();
+    for (const Recomputation &shard : shards) sum += shard.bytes();
     return sum;
   }
 
   const tt_problem problem;
   const Schedule schedule;
-  std::vector<Block> blocks;  // one a shard
+  std::vector<Recomputation> shards;
 };
+
+thread_local std::vector<Again> last_again;  // of the last backward pass of this thread
 
 bool same_problem(const tt_problem &a, const tt_problem &b) {
   return a.cell == b.cell && a.batch == b.batch && a.steps == b.steps && a.features == b.features &&
-         a.units == b.units && a.reverse == b.reverse;
+         a.units == b.units && a.reverse == b.reverse && a.keep_bytes == b.keep_bytes;
 }
 
 bool valid(const tt_problem *problem, const tt_inputs *inputs) {
@@ -56,7 +59,7 @@ bool valid(const tt_problem *problem, const tt_inputs *inputs) {
   const tt_problem &p = *problem;
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   if (p.cell < TT_RNN_TANH || p.cell > TT_LSTM) return false;
-  if (p.batch < 0 || p.steps < 0 || p.features < 1 || p.units < 1 || p.threads < 0) return false;
+  if (p.batch < 0 || p.steps < 0 || p.features < 1 || p.units < 1 || p.threads < 0 || p.keep_bytes < 0) return false;
   if (p.batch > kMost || p.steps > kMost || p.features > kMost / 64 || p.units > kMost / 64) return false;
   if (p.steps > 0 && p.batch > kMost / p.steps) return false;
   if (p.masked_output != TT_MASKED_REPEATS && p.masked_output != TT_MASKED_ZERO) return false;
@@ -79,49 +82,80 @@ Schedule planned(const tt_problem &problem, const tt_inputs &inputs) {
 // The workers wake while the call is prepared. Steps that are masked are not known yet.
 void rouse(const tt_problem &problem) { tt::rouse(threads_for(problem, problem.batch * problem.steps)); }
 
+// Bytes that activations may hold; 0 where all of them fit.
+size_t budget_of(const tt_problem &problem, const Schedule &schedule) {
+  const auto budget = static_cast<size_t>(problem.keep_bytes > 0 ? problem.keep_bytes : keep_at_most(0));
+  const size_t all = kept_per_token(problem) * static_cast<size_t>(schedule.tokens()) * sizeof(float);
+  return all > budget ? budget : 0;
+}
+
 // Runs the shards; activations go to `kept`, where it is given.
 void forward(const tt_problem &problem, const tt_inputs &inputs, const tt_forward_outputs &outputs,
-             const Schedule &schedule, int32_t isa, std::vector<Block> *kept) {
+             const Schedule &schedule, int32_t isa, std::vector<Recomputation> *kept) {
   const int threads = threads_for(problem, schedule.tokens());
   Block weights;
   const Packed packed = Packing(problem).pack(inputs, false, false, threads, weights);
   const int shards = schedule.shards();
+  const size_t budget = kept != nullptr ? budget_of(problem, schedule) : 0;
   std::vector<Block> scratch;
   std::vector<Shard> views;
   for (int number = 0; number < shards; ++number) {
     views.push_back(schedule.shard(number));
     scratch.push_back(Block::of_floats(forward_scratch(problem, views.back())));
-    if (kept != nullptr) kept->push_back(Block::of_floats(kept_floats(problem, views.back())));
+    if (kept != nullptr) kept->emplace_back(problem, views.back(), share_of(budget, views.back(), schedule.tokens()));
   }
   const Kernels &kernels = kernels_of(isa);
   parallel_for(shards, threads, [&](int number) {
-    kernels.forward({&problem, &inputs, &outputs, &views[number], &packed, scratch[number].floats(),
-                     kept != nullptr ? (*kept)[number].floats() : nullptr});
+    const int32_t chunks = views[number].chunks;
+    const ForwardWork work{&problem, &inputs, &outputs, &views[number], &packed, scratch[number].floats(),
+                           0, chunks, chunks, nullptr, nullptr, nullptr};
+    if (kept != nullptr) {
+      (*kept)[number].forward(kernels, work);
+    } else {
+      kernels.forward(work);
+    }
   });
 }
 
 void backward(const tt_problem &problem, const tt_inputs &inputs, const tt_cotangents &cotangents,
-              const tt_gradients &gradients, const Activations &activations, int32_t isa) {
+              const tt_gradients &gradients, Activations &activations, int32_t isa) {
   const Schedule &schedule = activations.schedule;
   const int threads = threads_for(problem, schedule.tokens()), shards = schedule.shards();
   const Packing packing(problem);
   Block weights;
   const Packed packed = packing.pack(inputs, true, gradients.dx != nullptr, threads, weights);
-  std::vector<Block> scratch, sum_blocks;
+  Block forward_weights;  // where something is computed again
+  Packed forward_packed{};
+  for (const Recomputation &one : activations.shards) {
+    if (one.keeps_all() || forward_packed.kernel != nullptr) continue;
+    forward_packed = packing.pack(inputs, false, false, threads, forward_weights);
+  }
+  std::vector<Block> scratch, forward_blocks, sum_blocks;
   std::vector<Shard> views;
   std::vector<Sums> sums;
+  std::vector<std::vector<Again>> again(static_cast<size_t>(shards));
   for (int number = 0; number < shards; ++number) {
     views.push_back(schedule.shard(number));
     scratch.push_back(Block::of_floats(backward_scratch(problem, views.back())));
+    forward_blocks.push_back(activations.shards[number].keeps_all()
+                                 ? Block()
+                                 : Block::of_floats(forward_scratch(problem, views.back())));
     sum_blocks.push_back(Block::of_floats(packing.sum_floats()));
     sums.push_back(packing.sums(sum_blocks.back().floats(), gradients));
   }
+  tt_forward_outputs nothing{};
+  nothing.struct_size = sizeof nothing;
   const Kernels &kernels = kernels_of(isa);
   parallel_for(shards, threads, [&](int number) {
     std::memset(sum_blocks[number].floats(), 0, packing.sum_floats() * sizeof(float));
-    kernels.backward({&problem, &inputs, &cotangents, &gradients, &views[number], &packed, scratch[number].floats(),
-                      activations.blocks[number].floats(), sums[number]});
+    const BackwardWork work{&problem, &inputs, &cotangents, &gradients, &views[number], &packed,
+                            scratch[number].floats(), 0, 0, nullptr, sums[number]};
+    const ForwardWork forward{&problem, &inputs, &nothing, &views[number], &forward_packed, forward_blocks[number].floats(),
+                              0, 0, 0, nullptr, nullptr, nullptr};
+    activations.shards[number].backward(kernels, work, forward, number, &again[number]);
   });
+  last_again.clear();
+  for (const std::vector<Again> &one : again) last_again.insert(last_again.end(), one.begin(), one.end());
   packing.unpack(sums, gradients, threads);
 }
 
@@ -144,7 +178,7 @@ int32_t tt_forward(const tt_problem *problem, const tt_inputs *inputs, const tt_
       return TT_OK;
     }
     auto activations = std::make_unique<Activations>(*problem, std::move(schedule));
-    forward(*problem, *inputs, *outputs, activations->schedule, isa, &activations->blocks);
+    forward(*problem, *inputs, *outputs, activations->schedule, isa, &activations->shards);
     *outputs->ticket = keep(std::move(activations));
     return TT_OK;
   } catch (const std::bad_alloc &) {
@@ -169,7 +203,7 @@ int32_t tt_backward(const tt_problem *problem, const tt_inputs *inputs, const tt
       activations = static_cast<Activations *>(kept.get());
       tt_forward_outputs nothing{};
       nothing.struct_size = sizeof nothing;
-      forward(*problem, *inputs, nothing, activations->schedule, isa, &activations->blocks);
+      forward(*problem, *inputs, nothing, activations->schedule, isa, &activations->shards);
     }
     if (!is_open(gradients->tap)) {
       backward(*problem, *inputs, *cotangents, *gradients, *activations, isa);
@@ -185,6 +219,16 @@ int32_t tt_backward(const tt_problem *problem, const tt_inputs *inputs, const tt
   } catch (const std::bad_alloc &) {
     return TT_OUT_OF_MEMORY;
   }
+}
+
+int64_t tt_recomputed(int32_t *triples, int64_t most) {
+  const std::vector<tt::Again> &again = tt::last_again;
+  const auto count = static_cast<int64_t>(again.size());
+  for (int64_t at = 0; at < std::min(most, count); ++at) {
+    const int32_t one[3] = {again[at].shard, again[at].begin_step, again[at].end_step};
+    std::memcpy(triples + 3 * at, one, sizeof one);
+  }
+  return count;
 }
 
 void tt_release(uint64_t ticket) { tt::take(ticket); }

@@ -1,4 +1,4 @@
-// A shard of the batch from its last step back to its first. Included after plan.h by kernels_*.cc alone.
+// A shard of the batch from its last step back to its first, or a run of its chunks. Included after plan.h by kernels_*.cc alone.
 #pragma once
 
 // What reaches the output of a step: its own cotangent, and those of the masked steps that repeat it.
@@ -56,16 +56,18 @@ void backward_shard(const BackwardWork &work) {
   const size_t state = static_cast<size_t>(shard.rows) * 16;
   float *const dh = work.scratch, *const dc = dh + P * state, *const dreset = dc + P * state;
   float *const x = dreset + P * state, *const dx = x + static_cast<size_t>(Q) * 16 * shard.most_tokens;
-  __builtin_memset(dh, 0, 3 * P * state * sizeof(float));
+  if (work.end_chunk == shard.chunks) __builtin_memset(dh, 0, 3 * P * state * sizeof(float));
   const Event *const first_begin = shard.begins, *const first_end = shard.ends;
-  const Event *begin = first_begin + shard.events, *end = first_end + shard.events;  // one past the next
+  const int end_step = work.first_chunk < work.end_chunk ? shard.chunk[work.end_chunk - 1].end_step : 0;
+  const Event *begin = event_at(first_begin, shard.events, end_step);  // one past the next
+  const Event *end = event_at(first_end, shard.events, end_step);
   const auto clear = [&](float *panels, int row) {
     for (int panel = 0; panel < P; ++panel) __builtin_memset(panels + panel * state + row * 16, 0, 64);
   };
 
-  for (int number = shard.chunks - 1; number >= 0; --number) {
+  for (int number = work.end_chunk - 1; number >= work.first_chunk; --number) {
     const Chunk &chunk = shard.chunk[number];
-    const KeptChunk kept(*work.problem, chunk, work.kept);
+    const KeptChunk kept(*work.problem, chunk, shard.chunk[work.first_chunk], work.kept);
     const size_t gate_panel = static_cast<size_t>(chunk.tokens) * kWide;
     const size_t token_panel = static_cast<size_t>(chunk.tokens) * 16;
 

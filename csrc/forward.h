@@ -1,4 +1,4 @@
-// A shard of the batch from its first step to its last. Included after plan.h by kernels_*.cc alone.
+// A shard of the batch from its first step to its last, or a run of its chunks. Included after plan.h by kernels_*.cc alone.
 #pragma once
 
 template <int32_t CELL>
@@ -14,13 +14,21 @@ void forward_shard(const ForwardWork &work) {
   const size_t state = static_cast<size_t>(shard.rows) * 16;  // floats of a panel of states
   float *h = work.scratch, *h_next = h + P * state, *c = h_next + P * state, *x = c + P * state;
   float *scratch_gates = x + static_cast<size_t>(size.feature_panels) * 16 * shard.most_tokens;
-  const Event *begin = shard.begins, *end = shard.ends, *const last_end = end + shard.events;
-  const Event *const last_begin = begin + shard.events;
+  const int first_step = work.first_chunk < work.end_chunk ? shard.chunk[work.first_chunk].first_step : 0;
+  const Event *begin = event_at(shard.begins, shard.events, first_step);
+  const Event *end = event_at(shard.ends, shard.events, first_step);
+  const Event *const last_begin = shard.begins + shard.events, *const last_end = shard.ends + shard.events;
+  if (work.from_state != nullptr) {
+    __builtin_memcpy(h, work.from_state, P * state * sizeof(float));
+    if (Cell::kHasCell) __builtin_memcpy(c, work.from_state + P * state, P * state * sizeof(float));
+  }
 
-  for (int number = 0; number < shard.chunks; ++number) {
+  for (int number = work.first_chunk; number < work.end_chunk; ++number) {
     const Chunk &chunk = shard.chunk[number];
-    const KeptChunk kept(*work.problem, chunk, work.kept != nullptr ? work.kept : scratch_gates);
-    float *const gates = work.kept != nullptr ? kept.gates : scratch_gates;
+    const bool keep = number >= work.kept_chunk;
+    const KeptChunk kept(*work.problem, chunk, keep ? shard.chunk[work.kept_chunk] : chunk,
+                         keep ? work.kept : scratch_gates);
+    float *const gates = kept.gates;
     const size_t gate_panel = static_cast<size_t>(chunk.tokens) * kWide;
     const size_t token_panel = static_cast<size_t>(chunk.tokens) * 16;
     size.gather(shard, chunk, x);
@@ -59,7 +67,7 @@ void forward_shard(const ForwardWork &work) {
 
       const int live = shard.live[step], token = shard.first_token[step] - chunk.first_token;
       float *const step_gates = gates + static_cast<size_t>(token) * kWide;
-      if (work.kept != nullptr) {
+      if (keep) {
         for (int panel = 0; panel < P; ++panel) {
           __builtin_memcpy(kept.h_before + panel * token_panel + token * 16, h + panel * state,
                            static_cast<size_t>(live) * 64);
@@ -69,7 +77,7 @@ void forward_shard(const ForwardWork &work) {
         for (int panel = first; panel < first + count; ++panel) {
           Cell::forward(live, step_gates + panel * gate_panel, h + panel * state, c + panel * state,
                         h_next + panel * state,
-                        work.kept != nullptr ? kept.c_before + panel * token_panel + token * 16 : nullptr);
+                        keep ? kept.c_before + panel * token_panel + token * 16 : nullptr);
         }
       };
       const auto recur = [&](auto width, int group, size_t offset, size_t part) {
@@ -122,6 +130,10 @@ void forward_shard(const ForwardWork &work) {
         }
       }
     }
+  }
+  if (work.to_state != nullptr) {
+    __builtin_memcpy(work.to_state, h, P * state * sizeof(float));
+    if (Cell::kHasCell) __builtin_memcpy(work.to_state + P * state, c, P * state * sizeof(float));
   }
 }
 

@@ -86,7 +86,11 @@ struct ForwardWork {
   const Shard *shard;
   const Packed *packed;
   float *scratch;  // forward_scratch floats
-  float *kept;     // kept_floats, or NULL: nothing is kept
+  // Chunks [first_chunk, end_chunk); from kept_chunk on activations are kept, those of kept_chunk at `kept`.
+  int32_t first_chunk, end_chunk, kept_chunk;
+  float *kept;
+  const float *from_state;  // state_floats, of the rows before first_chunk; NULL at the shard's beginning
+  float *to_state;          // written with those after end_chunk; NULL: not wanted
 };
 
 struct BackwardWork {
@@ -96,8 +100,9 @@ struct BackwardWork {
   const tt_gradients *gradients;
   const Shard *shard;
   const Packed *packed;
-  float *scratch;  // backward_scratch floats
-  float *kept;     // of the forward pass; overwritten
+  float *scratch;  // backward_scratch floats; what it holds goes from one run of chunks to the one before it
+  int32_t first_chunk, end_chunk;
+  float *kept;     // of the forward pass, from first_chunk on; overwritten
   Sums sums;       // written; each NULL where it is not wanted
 };
 
@@ -107,8 +112,9 @@ inline size_t panels(int64_t columns) { return static_cast<size_t>((columns + kL
 inline size_t kept_per_token(const tt_problem &problem) {
   return panels(problem.units) * kLane * (layout_of(problem.cell).slots + 1 + (problem.cell == TT_LSTM));
 }
-inline size_t kept_floats(const tt_problem &problem, const Shard &shard) {
-  return kept_per_token(problem) * static_cast<size_t>(shard.tokens);
+// Floats of the states of all rows between two steps.
+inline size_t state_floats(const tt_problem &problem, const Shard &shard) {
+  return panels(problem.units) * kLane * static_cast<size_t>(shard.rows) * (1 + (problem.cell == TT_LSTM));
 }
 inline size_t forward_scratch(const tt_problem &problem, const Shard &shard) {
   const size_t chunk = static_cast<size_t>(shard.most_tokens);

@@ -30,7 +30,7 @@ uint64_t machine_memory() {
 }
 
 void *fresh(size_t bytes) {
-  void *data = std::aligned_alloc(bytes >= kHuge ? kHuge : 4096, bytes);
+  void *data = std::aligned_alloc(bytes % kHuge == 0 ? kHuge : 4096, bytes);
   if (data == nullptr) throw std::bad_alloc();
 #if defined(__linux__)
   if (bytes >= kHuge) madvise(data, bytes, MADV_HUGEPAGE);  // advice: where it is not taken, nothing is lost
@@ -76,8 +76,8 @@ std::vector<std::unique_ptr<Kept>> evict(Store &memory, size_t spared) {
   return evicted;
 }
 
-size_t rounded(size_t bytes) {
-  const size_t unit = bytes >= kHuge ? kHuge : 4096;
+size_t rounded(size_t bytes, bool huge) {
+  const size_t unit = huge && bytes >= kHuge ? kHuge : 4096;
   return (bytes + unit - 1) / unit * unit;
 }
 
@@ -93,14 +93,14 @@ Block &Block::operator=(Block &&other) noexcept {
   return *this;
 }
 
-Block Block::of_floats(size_t count) {
+Block Block::of_floats(size_t count, size_t slack) {
   Block block;
-  block.bytes_ = rounded(count == 0 ? 1 : count * sizeof(float));
+  block.bytes_ = rounded(count == 0 ? 1 : count * sizeof(float), slack > 1);
   Store &memory = store();
   {
     std::lock_guard<std::mutex> lock(memory.mutex);
     const auto found = memory.idle.lower_bound(block.bytes_);
-    if (found != memory.idle.end() && found->first <= 2 * block.bytes_) {
+    if (found != memory.idle.end() && found->first <= slack * block.bytes_) {
       block.bytes_ = found->first;
       block.data_ = found->second;
       memory.idle_bytes -= block.bytes_;

@@ -16,8 +16,9 @@ class Block {
   Block &operator=(Block &&other) noexcept;
   ~Block() { give_back(); }
 
+  // Up to `slack` times as large, where one of that size waits to be used again; with 1 in whole pages and no more.
   // Throws std::bad_alloc.
-  static Block of_floats(size_t count);
+  static Block of_floats(size_t count, size_t slack = 2);
 
   float *floats() const { return static_cast<float *>(data_); }
   size_t bytes() const { return bytes_; }

@@ -134,13 +134,28 @@ struct Sizes {
   const int64_t x_step, x_batch;
 };
 
-// What is kept of a chunk: [panel][token][slots * 16] gates, and [panel][token][16] states before each step.
+// What is kept of a chunk: [panel][token][slots * 16] gates, and [panel][token][16] states before each step. `kept` is
+// where that of chunk `first` lies.
 struct KeptChunk {
-  KeptChunk(const tt_problem &problem, const Chunk &chunk, float *kept)
-      : gates(kept + kept_per_token(problem) * static_cast<size_t>(chunk.first_token)),
+  KeptChunk(const tt_problem &problem, const Chunk &chunk, const Chunk &first, float *kept)
+      : gates(kept + kept_per_token(problem) * static_cast<size_t>(chunk.first_token - first.first_token)),
         h_before(gates + panels(problem.units) * 16 * static_cast<size_t>(layout_of(problem.cell).slots) *
                              static_cast<size_t>(chunk.tokens)),
         c_before(h_before + panels(problem.units) * 16 * static_cast<size_t>(chunk.tokens)) {}
 
   float *const gates, *const h_before, *const c_before;
 };
+
+// The first event at or after a step.
+TT_INLINE const Event *event_at(const Event *events, int count, int step) {
+  int low = 0, high = count;
+  while (low < high) {
+    const int middle = low + (high - low) / 2;
+    if (events[middle].step < step) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return events + low;
+}

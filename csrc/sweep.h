@@ -12,6 +12,7 @@ inline void forward(const ForwardWork &work) {
     case TT_GRU_RESET_BEFORE: forward_shard<TT_GRU_RESET_BEFORE>(work); break;
     case TT_LSTM: forward_shard<TT_LSTM>(work); break;
   }
+  if (work.first_chunk > 0) return;
   for (int i = with_steps(*work.shard); i < work.shard->sequences; ++i) forward_empty(work, work.shard->sequence[i]);
 }
 
@@ -23,6 +24,7 @@ inline void backward(const BackwardWork &work) {
     case TT_GRU_RESET_BEFORE: backward_shard<TT_GRU_RESET_BEFORE>(work); break;
     case TT_LSTM: backward_shard<TT_LSTM>(work); break;
   }
+  if (work.first_chunk > 0) return;
   for (int i = with_steps(*work.shard); i < work.shard->sequences; ++i) backward_empty(work, work.shard->sequence[i]);
 }
 

@@ -6,7 +6,8 @@
  *
  * "inputs" is x, mask (pred), h0, c0, kernel, recurrent_kernel, bias; the bias of TT_GRU is (2, 3H), its second row the
  * recurrent bias. An array that is not there, or not wanted, is one of shape (0); everything else has its full shape,
- * also where a size is 0. The attributes (int32) are cell, reverse, masked_output and leading_initial.
+ * also where a size is 0. The attributes are cell, reverse, masked_output and leading_initial (int32), and keep_bytes
+ * (int64); of the backward pass also tap (int32).
  *
  * C, and the plain C header of API 0.1: what is built with the C++ binding that jaxlib ships runs only on that jaxlib
  * and newer ones, and g++ refuses the header (members named as their types). XLA's structs only grow at their ends.
@@ -77,20 +78,25 @@ static void expect_counts(call_t *call, int64_t arguments, int64_t results) {
          (long long)frame->rets.size, (long long)arguments, (long long)results);
 }
 
-static int32_t attribute(call_t *call, const char *name) {
+static void read_attribute(call_t *call, const char *name, XLA_FFI_DataType dtype, void *value, size_t size) {
   const XLA_FFI_Attrs *attributes = &call->frame->attrs;
   for (int64_t i = 0; i < attributes->size; ++i) {
     const XLA_FFI_ByteSpan *given = attributes->names[i];
     if (given->len != strlen(name) || memcmp(given->ptr, name, given->len) != 0) continue;
     if (attributes->types[i] != XLA_FFI_AttrType_SCALAR) break;
     const XLA_FFI_Scalar *scalar = attributes->attrs[i];
-    if (scalar->dtype != XLA_FFI_DataType_S32) break;
-    int32_t value;
-    memcpy(&value, scalar->value, sizeof value);
-    return value;
+    if (scalar->dtype != dtype) break;
+    memcpy(value, scalar->value, size);
+    return;
   }
-  fail(call, XLA_FFI_Error_Code_INVALID_ARGUMENT, "throughtime: the attribute '%s' is needed, an int32", name);
-  return 0;
+  fail(call, XLA_FFI_Error_Code_INVALID_ARGUMENT, "throughtime: the attribute '%s' is needed, an int%d", name,
+       (int)(8 * size));
+}
+
+static int32_t attribute(call_t *call, const char *name) {
+  int32_t value = 0;
+  read_attribute(call, name, XLA_FFI_DataType_S32, &value, sizeof value);
+  return value;
 }
 
 /* The sizes of an argument, as they are given; all 0 where it has not that many axes. */
@@ -160,6 +166,7 @@ static given_t read_inputs(call_t *call) {
   problem->reverse = attribute(call, "reverse");
   problem->masked_output = attribute(call, "masked_output");
   problem->leading_initial = attribute(call, "leading_initial");
+  read_attribute(call, "keep_bytes", XLA_FFI_DataType_S64, &problem->keep_bytes, sizeof problem->keep_bytes);
 
   given.x = shape_of(call, 0, "x", 3);
   const int64_t batch = given.x.dims[0], steps = given.x.dims[1], features = given.x.dims[2];

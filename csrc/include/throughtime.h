@@ -26,7 +26,7 @@
 extern "C" {
 #endif
 
-#define TT_ABI_VERSION 2
+#define TT_ABI_VERSION 3
 
 /* Which recurrence. */
 enum {
@@ -67,6 +67,10 @@ typedef struct {
   int32_t leading_initial;  /* what "the last output" is before the first valid step: 0 zero, 1 the initial h */
   int32_t threads;          /* 0: THROUGHTIME_THREADS, or as many as cores that this process may run on */
   int32_t isa;              /* TT_ISA_AUTO: THROUGHTIME_ISA (avx512, avx2, portable), or the best there is */
+  int64_t keep_bytes;       /* activations of a forward pass with a ticket hold at most so many bytes; what is not kept
+                               is computed again in the backward pass, whose results are the same to the bit. Where no
+                               step may be computed more than 4 times again, some hold more. 0: as many as
+                               tt_keep_at_most says */
 } tt_problem;
 
 /* What both directions read. */
@@ -136,6 +140,11 @@ TT_API uint64_t tt_tap(int32_t tap, int64_t *batch, int64_t *steps);
 TT_API int32_t tt_read_tap(int32_t tap, int64_t batch, int64_t steps, float *norms, uint8_t *mask);
 TT_API void tt_shut_tap(int32_t tap, int32_t shut);
 TT_API void tt_close_tap(int32_t tap);
+
+/* What the last tt_backward of this thread computed again, in the order in which each shard did: triples of the shard's
+ * number and of the first and the end of a run of its steps. Writes at most `most` triples, and returns how many there
+ * are. Steps are those of the schedule: of sequences of one length, all of which fit into one shard, those of time. */
+TT_API int64_t tt_recomputed(int32_t *triples, int64_t most);
 
 /* Gives back what a ticket holds. Unknown tickets, and 0, are ignored. */
 TT_API void tt_release(uint64_t ticket);

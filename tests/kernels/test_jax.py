@@ -292,7 +292,8 @@ def test_arrays_that_do_not_fit_are_named(name: str, wrong: np.ndarray, message:
     given = [op.ABSENT if one is None else one for one in (given | {name: wrong}).values()]
     state = jax.ShapeDtypeStruct((5, 4), np.float32)
     y = jax.ShapeDtypeStruct((5, 7, 4), np.float32)
-    attributes = {"reverse": np.int32(0), "masked_output": np.int32(0), "leading_initial": np.int32(0)}
+    attributes = {"reverse": np.int32(0), "masked_output": np.int32(0), "leading_initial": np.int32(0),
+                  "keep_bytes": np.int64(0)}  # fmt: skip
     infer = jax.ffi.ffi_call("throughtime_infer", (state, y, state, state))
     assert op.why_not() is None
     with pytest.raises(jax.errors.JaxRuntimeError, match=message):

@@ -42,6 +42,7 @@ class Setting(NamedTuple):
     zero_masked: bool
     return_sequences: bool
     tap: int
+    memory: int
 
 
 class Inputs(NamedTuple):
@@ -68,6 +69,7 @@ class Outputs(NamedTuple):
 def recurrent(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
     *, cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, training: bool, tap: int = 0,
+    memory: int = 0,
 ) -> Outputs:  # fmt: skip
     """A recurrence over the valid steps of a padded batch.
 
@@ -84,13 +86,15 @@ def recurrent(
         return_sequences: ``y`` is wanted.
         training: not needed on JAX, which says itself whether there is a derivative to be taken.
         tap: not 0: a backward pass leaves the norms of dL/dh_k under this number, for ``native.tapped``.
+        memory: bytes that activations may hold until the backward pass; what is beyond is computed again. 0: as many as
+            ``native.keep_at_most`` says.
 
     Returns:
         ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM,
         ``cn`` (B, H), the states after the last valid step.
 
     Raises:
-        BackendError: there is no native library, or this JAX does not take it.
+        BackendError: there is no native library, or this JAX does not take it. ArgumentError: ``memory`` is too small.
         DerivativeError: forward-mode or second derivatives.
 
     Example:
@@ -105,7 +109,7 @@ def recurrent(
     refused = _why_not_registered()
     if refused is not None:
         raise BackendError(refused)
-    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences), int(tap))
+    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences), int(tap), int(memory))
     inputs = Inputs(x, mask, h0, c0, kernel, recurrent_kernel, bias)
     try:
         return _recurrent(setting, inputs)
@@ -217,6 +221,7 @@ def _call(target: str, setting: Setting, results: tuple[Any, ...], arrays: tuple
         masked_output=np.int32(setting.zero_masked),
         leading_initial=np.int32(1),
         tap=np.int32(setting.tap),
+        keep_bytes=np.int64(setting.memory),
     )
 
 
@@ -226,8 +231,10 @@ def _floats(shape: tuple[int, ...] | None) -> jax.ShapeDtypeStruct:
 
 def _forward(target: str, setting: Setting, inputs: Inputs) -> tuple[Outputs, Any]:
     """Outputs and ticket, which is None unless the target is one that keeps activations."""
-    batch, steps, _ = inputs.x.shape
+    batch, steps, features = inputs.x.shape
     units = inputs.recurrent_kernel.shape[0]
+    if setting.memory and target != "throughtime_infer":  # for inference nothing is kept
+        native.check_budget(native.Problem(setting.cell, batch, steps, features, units, keep_bytes=setting.memory))
     state = (batch, units)
     lstm = setting.cell == "lstm"
     results: tuple[Any, ...] = (

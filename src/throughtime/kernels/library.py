@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import ArgumentError, BackendError, listed, one_of
 from .problem import CELLS, ISAS, Problem
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 LIBRARY_VARIABLE = "THROUGHTIME_LIBRARY"
 FILE_NAMES = ("libthroughtime.so", "libthroughtime.dylib")
 OK, INVALID, OUT_OF_MEMORY, UNSUPPORTED_ISA = range(4)
@@ -96,7 +96,7 @@ class CProblem(ctypes.Structure):
     _fields_ = (
         ("struct_size", c_uint32), ("cell", c_int32), ("batch", c_int64), ("steps", c_int64), ("features", c_int64),
         ("units", c_int64), ("reverse", c_int32), ("masked_output", c_int32), ("leading_initial", c_int32),
-        ("threads", c_int32), ("isa", c_int32),
+        ("threads", c_int32), ("isa", c_int32), ("keep_bytes", c_int64),
     )  # fmt: skip
 
 
@@ -134,6 +134,7 @@ class CGradients(ctypes.Structure):
 _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "tt_forward": (c_int32, [c_void_p] * 3),
     "tt_backward": (c_int32, [c_void_p] * 4),
+    "tt_recomputed": (c_int64, [c_void_p, c_int64]),
     "tt_release": (None, [c_uint64]),
     "tt_keep_at_most": (c_uint64, [c_uint64]),
     "tt_memory": (None, [c_void_p] * 2),
@@ -155,6 +156,7 @@ def struct_of(problem: Problem) -> CProblem:
     return CProblem(
         sizeof(CProblem), CELLS.index(problem.cell), problem.batch, problem.steps, problem.features, problem.units,
         problem.reverse, problem.zero_masked, problem.leading_initial, problem.threads, ISAS.index(problem.isa),
+        problem.keep_bytes,
     )  # fmt: skip
 
 
@@ -188,6 +190,15 @@ def memory() -> tuple[int, int]:
 def keep_at_most(byte_count: int) -> int:
     """Sets how many bytes tickets may hold before the oldest are evicted, and returns the limit before; 0 only asks."""
     return load().tt_keep_at_most(byte_count)
+
+
+def recomputed() -> np.ndarray:
+    """(n, 3) int32: what this thread's last backward pass computed again, in that order: the number of a shard of the
+    batch, the first of a run of its steps, and the run's end."""
+    library = load()
+    found = np.empty((library.tt_recomputed(None, 0), 3), np.int32)
+    library.tt_recomputed(found.ctypes.data, len(found))
+    return found
 
 
 def trim() -> None:

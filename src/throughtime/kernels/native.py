@@ -8,6 +8,7 @@ for the time of a call.
 from __future__ import annotations
 
 from ctypes import addressof, byref, c_uint64, sizeof
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from .library import load as load
 from .library import memory as memory
 from .library import open_tap as open_tap
 from .library import peak_gflops as peak_gflops
+from .library import recomputed as recomputed
 from .library import release as release
 from .library import shut_tap as shut_tap
 from .library import supported as supported
@@ -29,6 +31,19 @@ from .library import why_not_available as why_not_available
 from .problem import CELLS as CELLS
 from .problem import Gradients, Outputs, Problem, check_arrays, strides_of
 from .problem import gates as gates
+from .schedule import Need, need
+
+
+@lru_cache(maxsize=4096)
+def check_budget(problem: Problem) -> Need:
+    """What ``keep_bytes`` comes to, for sequences no step of which is masked.
+
+    Raises:
+        ArgumentError: it is too small; names the smallest that is accepted.
+    """
+    budget = problem.keep_bytes or keep_at_most(0)
+    return need(problem, budget, shards=problem.threads or threads())
+
 
 # By address ---------------------------------------------------------------------------------------------------------
 
@@ -58,9 +73,11 @@ def forward_at(
         The ticket of what was kept for the backward pass; 0 unless ``keep``.
 
     Raises:
-        ArgumentError: an argument or an instruction set that the library does not take.
+        ArgumentError: an argument or an instruction set that the library does not take, or too small a ``keep_bytes``.
         MemoryError: activations that do not fit into memory.
     """
+    if keep and problem.keep_bytes:
+        check_budget(problem)
     ticket = c_uint64()
     inputs = CInputs(
         sizeof(CInputs), x, x_batch_stride, x_step_stride, mask, h0, c0, kernel, recurrent_kernel, bias, recurrent_bias
@@ -106,6 +123,8 @@ def backward_at(
         ArgumentError: an argument or an instruction set that the library does not take.
         MemoryError: activations that do not fit into memory.
     """
+    if problem.keep_bytes:
+        check_budget(problem)
     inputs = CInputs(
         sizeof(CInputs), x, x_batch_stride, x_step_stride, mask, h0, c0, kernel, recurrent_kernel, bias, recurrent_bias
     )

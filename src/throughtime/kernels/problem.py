@@ -47,6 +47,8 @@ class Problem:
         zero_masked: y is zero at masked steps (Keras's ``zero_output_for_mask``), not the last output before them.
         leading_initial: y at masked steps before the first valid one is h0 (Keras on JAX), not zero.
         threads: 0 for ``THROUGHTIME_THREADS``, or as many as the cores that this process may run on.
+        keep_bytes: that activations may hold between forward and backward pass; what is beyond is computed again. 0: as
+            many as ``native.keep_at_most`` says.
         isa: one of ``ISAS``; ``"auto"`` for ``THROUGHTIME_ISA``, or the best of this processor.
 
     Raises:
@@ -68,11 +70,12 @@ class Problem:
     leading_initial: bool = False
     threads: int = 0
     isa: str = "auto"
+    keep_bytes: int = 0
 
     def __post_init__(self) -> None:
         one_of("cell", self.cell, CELLS)
         one_of("isa", self.isa, ISAS)
-        least = {"batch": 0, "steps": 0, "features": 1, "units": 1, "threads": 0}
+        least = {"batch": 0, "steps": 0, "features": 1, "units": 1, "threads": 0, "keep_bytes": 0}
         wrong = [f"{name}={getattr(self, name)} (at least {low})" for name, low in least.items()
                  if getattr(self, name) < low]  # fmt: skip
         if wrong:

@@ -40,6 +40,7 @@ class Setting(NamedTuple):
     zero_masked: bool
     return_sequences: bool
     tap: int
+    memory: int
 
 
 class Outputs(NamedTuple):
@@ -55,6 +56,7 @@ class Outputs(NamedTuple):
 def recurrent(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
     *, cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, training: bool, tap: int = 0,
+    memory: int = 0,
 ) -> Outputs:  # fmt: skip
     """A recurrence over the valid steps of a padded batch.
 
@@ -71,6 +73,8 @@ def recurrent(
         return_sequences: ``y`` is wanted.
         training: activations are kept for the backward pass. Without, a gradient costs a second forward pass.
         tap: not 0: a backward pass leaves the norms of dL/dh_k under this number, for ``native.tapped``.
+        memory: bytes that activations may hold until the backward pass; what is beyond is computed again. 0: as many as
+            ``native.keep_at_most`` says.
 
     Returns:
         ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM,
@@ -89,7 +93,7 @@ def recurrent(
         ...           return_sequences=True, training=False).y.numpy().ravel().tolist()
         [1.0, 1.0, 3.0]
     """
-    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences), int(tap))
+    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences), int(tap), int(memory))
     given = dict(zip(NAMES, (x, mask, h0, c0, kernel, recurrent_kernel, bias), strict=True))
     tensors = {name: tf.convert_to_tensor(one) for name, one in given.items() if one is not None}
     call = _Call(setting, tuple(tensors), keep=bool(training))
@@ -222,7 +226,7 @@ class _Call:
         batch, steps, features = given["x"].shape
         problem = Problem(
             self.setting.cell, batch, steps, features, given["recurrent_kernel"].shape[0], self.setting.reverse,
-            self.setting.zero_masked,
+            self.setting.zero_masked, keep_bytes=self.setting.memory,
         )  # fmt: skip
         every = given | cotangents
         check_arrays(problem, dict(every), dtypes=(np.float32,), missing=())

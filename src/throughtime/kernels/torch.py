@@ -38,6 +38,7 @@ class Setting(NamedTuple):
     zero_masked: bool
     return_sequences: bool
     tap: int
+    memory: int
 
 
 class Outputs(NamedTuple):
@@ -53,6 +54,7 @@ def recurrent(
     x: Tensor, mask: Tensor | None, h0: Tensor, c0: Tensor | None, kernel: Tensor, recurrent_kernel: Tensor,
     bias: Tensor | None, *, cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, training: bool,
     tap: int = 0,
+    memory: int = 0,
 ) -> Outputs:  # fmt: skip
     """A recurrence over the valid steps of a padded batch.
 
@@ -70,6 +72,8 @@ def recurrent(
         return_sequences: ``y`` is wanted.
         training: not needed on PyTorch, whose tensors say whether there is a derivative to be taken.
         tap: not 0: a backward pass leaves the norms of dL/dh_k under this number, for ``native.tapped``.
+        memory: bytes that activations may hold until the backward pass; what is beyond is computed again. 0: as many as
+            ``native.keep_at_most`` says.
 
     Returns:
         ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM,
@@ -88,7 +92,7 @@ def recurrent(
         ...           return_sequences=True, training=False).y.ravel().tolist()
         [1.0, 1.0, 3.0]
     """
-    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences), int(tap))
+    setting = Setting(cell, bool(reverse), bool(zero_masked), bool(return_sequences), int(tap), int(memory))
     tensors = (x, mask, h0, c0, kernel, recurrent_kernel, bias)
     derivative = torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in tensors)
     if not _have_addresses(tensors):
@@ -143,7 +147,8 @@ def _fitting(setting: Setting, kinds: tuple[tuple[torch.Size, torch.dtype] | Non
         raise ArgumentError("a recurrence takes x of shape (B, T, F) and recurrent_kernel of shape (H, G*H).")
     batch, steps, features = x[0]
     problem = Problem(
-        setting.cell, batch, steps, features, recurrent_kernel[0][0], setting.reverse, setting.zero_masked
+        setting.cell, batch, steps, features, recurrent_kernel[0][0], setting.reverse, setting.zero_masked,
+        keep_bytes=setting.memory,
     )
     shapes = _shapes(problem)
     wrong = []
@@ -304,7 +309,7 @@ def _refused_derivative() -> DerivativeError:
 # Ops for torch.compile, torch.export and fake tensors -----------------------------------------------------------------
 
 _TENSORS = "Tensor x, Tensor? mask, Tensor h0, Tensor? c0, Tensor kernel, Tensor recurrent_kernel, Tensor? bias"
-_SETTING = "str cell, bool reverse, bool zero_masked, bool return_sequences, int tap"
+_SETTING = "str cell, bool reverse, bool zero_masked, bool return_sequences, int tap, int memory"
 
 
 def _filled(tensors: Any) -> tuple[Tensor, ...]:
@@ -318,10 +323,10 @@ def _filled(tensors: Any) -> tuple[Tensor, ...]:
 )  # fmt: skip
 def _forward_op(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
-    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int, keep: bool,
+    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int, memory: int, keep: bool,
 ) -> Any:  # fmt: skip
     tensors = (x, mask, h0, c0, kernel, recurrent_kernel, bias)
-    problem = _problem(Setting(cell, reverse, zero_masked, return_sequences, tap), tensors)
+    problem = _problem(Setting(cell, reverse, zero_masked, return_sequences, tap, memory), tensors)
     outputs, ticket = _forward(problem, return_sequences, tensors, keep=keep)
     return *_filled(outputs), _empty((1,), torch.int64).fill_(ctypes.c_int64(ticket).value)
 
@@ -329,7 +334,7 @@ def _forward_op(
 @_forward_op.register_fake
 def _(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
-    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int, keep: bool,
+    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int, memory: int, keep: bool,
 ) -> Any:  # fmt: skip
     (batch, steps, _), units = x.shape, recurrent_kernel.shape[0]
     last, hn = x.new_empty(batch, units), x.new_empty(batch, units)
@@ -345,11 +350,11 @@ def _(
 )  # fmt: skip
 def _backward_op(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
-    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int,
+    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int, memory: int,
     ticket: Any, dlast: Any, dy: Any, dhn: Any, dcn: Any, wanted: Any,
 ) -> Any:  # fmt: skip
     tensors = (x, mask, h0, c0, kernel, recurrent_kernel, bias)
-    problem = _problem(Setting(cell, reverse, zero_masked, return_sequences, tap), tensors)
+    problem = _problem(Setting(cell, reverse, zero_masked, return_sequences, tap, memory), tensors)
     number = ctypes.c_uint64(ticket.item()).value
     return _filled(_backward(problem, tensors, number, (dlast, dy, dhn, dcn), tuple(wanted), tap))
 
@@ -357,7 +362,7 @@ def _backward_op(
 @_backward_op.register_fake
 def _(
     x: Any, mask: Any, h0: Any, c0: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
-    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int,
+    cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int, memory: int,
     ticket: Any, dlast: Any, dy: Any, dhn: Any, dcn: Any, wanted: Any,
 ) -> Any:  # fmt: skip
     like = (x, h0, c0, kernel, recurrent_kernel, bias)

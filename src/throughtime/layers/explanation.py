@@ -10,7 +10,9 @@ from typing import overload
 import keras
 
 from ..errors import ArgumentError
-from .paths import recurrent_layers, why_not_fused
+from ..kernels import native
+from ..kernels.schedule import need, written
+from .paths import cell_name, recurrent_layers, why_not_fused
 from .recurrent import OURS
 
 _WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
@@ -28,6 +30,8 @@ class LayerPath:
         units: of its state.
         path: "native kernel", or "Keras's loop".
         reason: why it is not the native kernel, or what its wrapper loses, and how to mend it; empty where all is well.
+        memory: what it holds between forward and backward pass, and what that costs; empty where it was not asked for,
+            or is not the kernel's affair.
     """
 
     layer: str
@@ -35,6 +39,7 @@ class LayerPath:
     units: int | None
     path: str
     reason: str
+    memory: str = ""
 
 
 class Explanation(Sequence[LayerPath]):
@@ -53,22 +58,25 @@ class Explanation(Sequence[LayerPath]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def table(self) -> list[tuple[str, str, str, str, str]]:
-        """Header and rows, as text."""
-        return [
-            ("layer", "cell", "units", "path", "why"),
-            *((row.layer, row.cell, str(row.units or ""), row.path, row.reason) for row in self._rows),
-        ]
+    def table(self) -> list[tuple[str, ...]]:
+        """Header and rows, as text; the last column may be long."""
+        head, rows = ["layer", "cell", "units", "path"], [
+            [row.layer, row.cell, str(row.units or ""), row.path] for row in self._rows
+        ]  # fmt: skip
+        if any(row.memory for row in self._rows):
+            head.append("held for the backward pass")
+            rows = [[*cells, row.memory] for cells, row in zip(rows, self._rows, strict=True)]
+        return [(*head, "why"), *((*cells, row.reason) for cells, row in zip(rows, self._rows, strict=True))]
 
     def __str__(self) -> str:
         if not self._rows:
             return "no SimpleRNN, GRU or LSTM in this model"
         table = self.table()
-        widths = [max(len(row[column]) for row in table) for column in range(4)]
+        widths = [max(len(row[column]) for row in table) for column in range(len(table[0]) - 1)]
         lines = []
         for row in table:
-            cells = (f"{text:<{width}}" for text, width in zip(row[:4], widths, strict=True))
-            lines.append("  ".join([*cells, row[4]]).rstrip())
+            cells = (f"{text:<{width}}" for text, width in zip(row[:-1], widths, strict=True))
+            lines.append("  ".join([*cells, row[-1]]).rstrip())
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -80,17 +88,20 @@ class Explanation(Sequence[LayerPath]):
         return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def explain(model: keras.Layer) -> Explanation:
-    """Which way each recurrent layer of a model is computed, and why.
+def explain(model: keras.Layer, *, batch_size: int | None = None, steps: int | None = None) -> Explanation:
+    """Which way each recurrent layer of a model is computed, and why; and what a training step holds in memory for it.
 
     Args:
         model: a keras.Model or layer; of ours or Keras's.
+        batch_size: sequences of a batch; says for each layer on the kernel what it holds between forward and backward
+            pass, within its ``memory=`` or by default, and how much is computed again for that.
+        steps: time steps of a sequence; by default those of the model's first input.
 
     Returns:
         A sequence of ``LayerPath``, one for each SimpleRNN, GRU, LSTM and other RNN layer; prints as a table.
 
     Raises:
-        ArgumentError: not a Keras model or layer.
+        ArgumentError: not a Keras model or layer; a number of steps that is not known; a budget that is too small.
 
     Example:
         >>> model = keras.Sequential([keras.Input((None, 3)), keras.layers.GRU(8, name="first")])
@@ -100,13 +111,30 @@ def explain(model: keras.Layer) -> Explanation:
     """
     if not isinstance(model, keras.Layer):
         raise ArgumentError(f"explain was given {type(model).__name__}; a keras.Model or keras.Layer is accepted.")
+    if batch_size is not None and steps is None:
+        shapes = [tensor.shape for tensor in getattr(model, "inputs", None) or () if len(tensor.shape) > 1]
+        steps = shapes[0][1] if shapes else None
+        if steps is None:
+            raise ArgumentError("the model takes sequences of any length; say for how many time steps: steps=1000.")
     rows = []
     for name, layer, container in recurrent_layers(model):
         reason = _reason(layer)
         units = layer.units if isinstance(layer, _WITH_UNITS) else None
         path = KERAS if reason else NATIVE
-        rows.append(LayerPath(name, type(layer).__name__, units, path, reason or _lost(container) or ""))
+        memory = "" if batch_size is None or steps is None or reason else _memory(layer, batch_size, steps)
+        rows.append(LayerPath(name, type(layer).__name__, units, path, reason or _lost(container) or "", memory))
     return Explanation(rows)
+
+
+def _memory(layer: keras.layers.RNN, batch_size: int, steps: int) -> str:
+    """In words, what the kernel holds of a batch without masked steps, and computes again."""
+    problem = native.Problem(cell_name(layer) or "", batch_size, steps, 1, layer.units)
+    budget = layer.memory or native.keep_at_most(0)
+    found = need(problem, budget, shards=native.threads())
+    if not found.recomputed:
+        return f"{written(found.whole)}: all of it" + (f", within {written(budget)}" if layer.memory else "")
+    again = f"{found.recomputed:.0%} of the steps" if found.recomputed <= 1 else f"each step {found.recomputed:.1f} times"
+    return f"{written(found.kept)} of {written(found.whole)}, within {written(budget)}; computed again: {again}"
 
 
 def _lost(layer: keras.Layer | None) -> str | None:

@@ -10,6 +10,10 @@ gives a reason, the loop is Keras's too. Two things are mended on the way:
   start at zero, and ``reset_state`` takes both back there. (In stock Keras there is one state: on JAX nothing carries
   it, on the others ``evaluate`` overwrites that of ``fit``.)
 
+``memory=`` bounds what a layer holds between forward and backward pass: what does not fit is computed again, step for
+step, and the gradients are the same to the bit (kernels/schedule.py). It is no part of a saved file, nor of a copy made
+from a layer's config, as Bidirectional makes one: ``accelerate(model, memory=...)`` sets it there.
+
 A saved file names the classes of Keras, so plain Keras loads it. Where these layers are imported, it loads as them.
 """
 
@@ -20,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
+from ..kernels.schedule import byte_count
 from .paths import cell_name, recurrent, why_not_fused
 
 if TYPE_CHECKING:
@@ -42,12 +47,14 @@ class _States:
 class _Fused(_Layer):
     """What the three layers override in Keras's."""
 
+    memory: int | None = None  # bytes that activations may hold until the backward pass; read when a call is traced
     tap = 0  # not 0: a backward pass leaves the norms of dL/dh_t there; read when a call is traced
     _carried: _States | None = None
     supports_jit: bool
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, *args: Any, memory: int | str | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.memory = None if memory is None else byte_count(memory)
         self.adopt()
 
     def adopt(self) -> None:
@@ -92,6 +99,7 @@ class _Fused(_Layer):
             return_sequences=self.return_sequences,
             training=bool(training),
             tap=self.tap,
+            memory=self.memory or 0,
         )
         return last, ops.expand_dims(last, 1) if y is None else y, [hn] if cn is None else [hn, cn]
 

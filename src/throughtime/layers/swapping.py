@@ -12,13 +12,15 @@ from pathlib import Path
 import keras
 
 from ..errors import ArgumentError, first_line
+from ..kernels.problem import Problem
+from ..kernels.schedule import byte_count, token_bytes
 from .explanation import WRAPPERS
 from .explanation import explain as explain
-from .paths import why_not_fused
+from .paths import cell_name, why_not_fused
 from .recurrent import OURS
 
 
-def accelerate(model: keras.Layer) -> keras.Layer:
+def accelerate(model: keras.Layer, *, memory: int | str | None = None) -> keras.Layer:
     """Puts the recurrent layers of a model on the native kernel, in place.
 
     Weights, optimizer, compiled losses and the names in saved files stay as they are. SimpleRNN, GRU and LSTM are found
@@ -27,12 +29,16 @@ def accelerate(model: keras.Layer) -> keras.Layer:
 
     Args:
         model: a keras.Model, compiled or not, trained or not; or a layer.
+        memory: bytes, as a number or as in ``"256MiB"``, that the layers together may hold between forward and backward
+            pass. Each gets its share by what it has to hold a step; what does not fit is computed again, and the
+            gradients are the same to the bit. By default all is kept while it fits into a quarter of the machine's
+            memory. It is no part of a saved file.
 
     Returns:
         The same model.
 
     Raises:
-        ArgumentError: not a Keras model or layer.
+        ArgumentError: not a Keras model or layer; ``memory`` that is no number of bytes.
 
     Example:
         >>> model = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(8), keras.layers.Dense(1)])
@@ -40,10 +46,25 @@ def accelerate(model: keras.Layer) -> keras.Layer:
         (True, 'native kernel')
     """
     _swap(model, OURS, "accelerate")
+    if memory is not None:
+        set_memory(model, memory)
     for layer in _layers(model):
         if isinstance(layer, WRAPPERS):
             layer.supports_masking = True  # Keras 3.16 has it False, and loses the mask
     return model
+
+
+def set_memory(model: keras.Layer, memory: int | str) -> None:
+    """Gives each layer of ours on the kernel its share: what it has to hold a step, of what all have to.
+
+    Raises:
+        ArgumentError: no number of bytes.
+    """
+    budget = byte_count(memory)
+    layers = [layer for layer in _layers(model) if type(layer) in OURS.values() and why_not_fused(layer) is None]
+    each = [token_bytes(Problem(cell_name(layer) or "", 1, 1, 1, layer.units)) for layer in layers]
+    for layer, mine in zip(layers, each, strict=True):
+        layer.memory = max(1, budget * mine // sum(each))
 
 
 def to_keras(model: keras.Layer) -> keras.Layer:

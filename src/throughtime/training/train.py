@@ -25,6 +25,7 @@ from ..errors import ArgumentError, DataError, NonFiniteLossError, RunError
 from ..files import make_directory
 from ..gradients.guard import Guard
 from ..gradients.locating import locate
+from ..layers.swapping import set_memory
 from .baselines import Baselines
 from .callbacks import KeepBest, ShowProgress, row_names
 from .checking import check_before_training
@@ -54,6 +55,7 @@ def train(
     clipnorm: float | None = None,
     epochs: int | None = None,
     patience: int | None = None,
+    memory: int | str | None = None,
     seed: int = 0,
     out: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -72,6 +74,8 @@ def train(
             as ``Preparation`` makes them; or several, named "numbers", "codes", "mask".
         cell, units, depth, dropout, scale, missing, batch_size, tokens, buckets, learning_rate, clipnorm, epochs,
             patience, seed: see ``Settings``.
+        memory: bytes, as in ``"256MiB"``, that the recurrent layers may hold between forward and backward pass; what
+            does not fit is computed again, with the same results (see ``accelerate``).
         out: a directory for checkpoints and the finished run.
         resume: go on from the checkpoint in ``out``, if there is one; a finished run is loaded.
         progress: show how far it is.
@@ -119,6 +123,8 @@ def train(
     own = model is not None
     if model is None:
         model = build_network(preparation, examples, cell=cell, units=units, depth=depth, dropout=dropout, seed=seed)
+    if memory is not None:
+        set_memory(model, memory)
     feeds, pad_value, warning = feeds_of(model, examples)
     batching = {key: settings[key] for key in ("batch_size", "tokens", "buckets")}
     batching |= {"seed": seed, "feeds": feeds, "pad_value": pad_value}

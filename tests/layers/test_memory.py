@@ -1,0 +1,123 @@
+"""``memory=``: a layer holds no more between forward and backward pass, and the gradients are the same to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from layer_cases import CELLS, MASKS, filled, gradients, mask_of, values
+
+import throughtime as tt
+from throughtime.kernels import native
+from throughtime.layers.swapping import set_memory
+
+pytestmark = pytest.mark.backend
+STEPS = 700  # of five sequences, or fewer for each core: some chunks of 256 steps of sequences
+
+
+@pytest.mark.parametrize("masked", MASKS)
+@pytest.mark.parametrize("make", CELLS, ids=CELLS.ids)
+def test_gradients_are_the_same_to_the_bit(make: type, masked: str) -> None:
+    rng = np.random.default_rng(0)
+    sequences = masked in ("gaps", "left")
+    layer = make(7, return_sequences=sequences, go_backwards=masked == "right", return_state=True)
+    x, mask = values(rng, 5, STEPS, 2), mask_of(masked, rng, 5, STEPS)
+    layer.build(x.shape)
+    filled(layer, rng)
+    layer.set_weights([0.2 * weight for weight in layer.get_weights()])  # relu stays finite
+    count = len(layer.cell.state_size) if isinstance(layer.cell.state_size, list) else 1
+    states = [values(rng, 5, 7) for _ in range(count)]
+    found = []
+    for memory in (None, "300KiB"):
+        if memory is not None:
+            set_memory(layer, memory)
+        found.append(gradients(layer, x, mask, states, np.random.default_rng(1)))
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        assert np.array_equal(value, found[1][name]), name
+
+
+def model_of(memory: str | None) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([
+        keras.Input((None, 3)), keras.layers.Masking(), keras.layers.LSTM(8, return_sequences=True),
+        keras.layers.Bidirectional(keras.layers.GRU(4)), keras.layers.Dense(1),
+    ])  # fmt: skip
+    model.compile("adam", "mse")
+    return tt.accelerate(model, memory=memory)
+
+
+def test_a_model_trains_to_the_same_weights_within_a_budget() -> None:
+    rng = np.random.default_rng(0)
+    x, y = values(rng, 6, 1200, 3), values(rng, 6, 1)
+    x[0, 700:] = x[1, 30:] = 0
+    models = [model_of(None), model_of("900KiB")]
+    for model in models:
+        model.fit(x, y, batch_size=3, epochs=2, verbose=0, shuffle=False)
+    for one, other in zip(*(model.get_weights() for model in models), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_the_budget_of_a_model_is_divided_by_what_layers_hold() -> None:
+    layers = {name: layer for name, layer in
+              ((layer.name, layer) for layer in model_of("1MB")._flatten_layers()) if hasattr(layer, "memory")}  # fmt: skip
+    lstm, *grus = (layer.memory for layer in layers.values())
+    assert len(grus) == 2 and grus[0] == grus[1]
+    # With 8 units, 384 bytes a step; with 4 units 320, twice.
+    assert lstm == 10**6 * 384 // 1024 and grus[0] == 10**6 * 320 // 1024
+
+
+def test_too_small_a_budget_is_refused_where_the_layer_is_called() -> None:
+    layer = tt.LSTM(16, memory=2000)
+    x = keras.ops.convert_to_tensor(np.zeros((2, 3000, 1), np.float32))
+    layer.build(x.shape)
+    with pytest.raises(Exception, match="is too small for 2 sequences of 3,000 steps and 16 units"):
+        gradients(layer, np.zeros((2, 3000, 1), np.float32), None, [np.zeros((2, 16), np.float32)] * 2,
+                  np.random.default_rng(0))  # fmt: skip
+
+
+@pytest.mark.parametrize("memory", ["much", 0, -5])
+def test_what_is_no_number_of_bytes_is_refused(memory: object) -> None:
+    with pytest.raises(tt.ThroughtimeError, match="256MiB"):
+        tt.GRU(4, memory=memory)
+    with pytest.raises(tt.ThroughtimeError, match="256MiB"):
+        tt.accelerate(keras.Sequential([keras.Input((None, 1)), keras.layers.GRU(4)]), memory=memory)  # type: ignore[arg-type]
+
+
+def test_it_is_no_part_of_a_saved_file(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((None, 1)), tt.GRU(4, memory="1MiB")])
+    assert model.layers[0].memory == 2**20 and "memory" not in model.layers[0].get_config()
+    model.save(tmp_path / "model.keras")
+    assert keras.saving.load_model(tmp_path / "model.keras").layers[0].memory is None
+
+
+def test_explain_says_what_is_held_and_computed_again() -> None:
+    model = model_of("900KiB")
+    rows = tt.explain(model, batch_size=32, steps=1000)
+    assert rows[0].memory == "336KiB of 12MiB, within 338KiB; computed again: each step 1.4 times"
+    assert "held for the backward pass" in str(rows)
+    tt.to_keras(model)
+    assert not tt.explain(model, batch_size=32, steps=1000)[0].memory
+    assert tt.explain(model_of(None), batch_size=2, steps=1000)[0].memory == "750KiB: all of it"
+    with pytest.raises(tt.ThroughtimeError, match="steps="):
+        tt.explain(model, batch_size=32)
+
+
+def test_without_a_budget_what_does_not_fit_comfortably_is_computed_again() -> None:
+    before = native.keep_at_most(400_000)
+    try:
+        layer = tt.LSTM(8)
+        rng = np.random.default_rng(0)
+        x, states = values(rng, 2, 3000, 1), [values(rng, 2, 8), values(rng, 2, 8)]
+        layer.build(x.shape)
+        found = gradients(layer, x, None, states, np.random.default_rng(1))
+        held = tt.explain(keras.Sequential([keras.Input((3000, 1)), layer]), batch_size=2)[0].memory
+        native.keep_at_most(before)
+        whole = gradients(layer, x, None, states, np.random.default_rng(1))
+    finally:
+        native.keep_at_most(before)
+    assert held.endswith("computed again: 83% of the steps")
+    for name, value in whole.items():
+        assert np.array_equal(value, found[name]), name
