@@ -228,6 +228,19 @@ class Evidence:
 
     @cached_property
     def flow(self) -> GradientFlow | None:
+        """Of the model as it was given."""
+        return self._flow()
+
+    @cached_property
+    def trained_flow(self) -> GradientFlow | None:
+        """Of the model after its short training; None where that ended in NaN."""
+        if self.flow is None or self.trial is None or self.trial.stopped is not None:
+            return None
+        for variable, value in zip(self.model.trainable_variables, self.trial.weights, strict=True):
+            variable.assign(value)
+        return self._flow()
+
+    def _flow(self) -> GradientFlow | None:
         if self.trace.failed or not list(recurrent_layers(self.model)) or not self.shapes_fit:
             return None
         count = len(self.index) if self.fixed_batch or self.stateful else thresholds.FLOW_ROWS

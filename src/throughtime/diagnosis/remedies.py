@@ -129,7 +129,8 @@ def other_cell(one: Subject) -> Iterator[Remedy]:
         cells = tuple((place, cell) for place in plain)
 
         def change(was: Recipe, cells: tuple[tuple[Place, str], ...] = cells) -> Recipe:
-            now = replace(_set(was, plain, activation="tanh"), cells=cells)
+            kept = tuple(one for one in was.settings if one[0] not in plain or one[1] not in _OF_SIMPLE)
+            now = replace(_set(replace(was, settings=kept), plain, activation="tanh"), cells=cells)
             return replace(now, memory=tuple((place, one.steps) for place in plain)) if one.steps > 2 else now
 
         yield one.remedy(f"{cell} in place of SimpleRNN, with biases for {one.steps} steps", change)
@@ -234,8 +235,9 @@ def last_step(one: Subject) -> Iterator[Remedy]:
 
 # What answers what --------------------------------------------------------------------------------------------------
 
+_OF_SIMPLE = ("activation", "recurrent_initializer")  # as ``identity`` has them, which a gated cell has no use for
 _CELLS = (keras.layers.SimpleRNN, keras.layers.GRU, keras.layers.LSTM)
-_LEARNS_LATE = (memory, forget_bias, orthogonal, identity, other_cell, higher_rate)
+_LEARNS_LATE = (memory, forget_bias, orthogonal, identity, other_cell, higher_rate, clipped)
 ANSWERS: dict[str, tuple[Maker, ...]] = {
     "single-unit-softmax": (head,),
     "logits-without-from-logits": (head,),
@@ -253,7 +255,7 @@ ANSWERS: dict[str, tuple[Maker, ...]] = {
     "learning-rate-too-low": (advised_rate,),
     "clipping-ineffective": (clipped,),
     "vanishing-through-time": _LEARNS_LATE,
-    "constant-prediction": (memory, forget_bias, higher_rate, lower_rate),
+    "constant-prediction": (memory, forget_bias, other_cell, higher_rate, lower_rate, clipped),
     "random-labels": (memory, higher_rate, lower_rate),
 }
 

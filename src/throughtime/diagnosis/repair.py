@@ -154,15 +154,18 @@ class _Attempt:
             if found.kept:
                 best, recipe = self._last, changed
                 changes.append(remedy)
-        every = Recipe()
+        every, together = Recipe(), []
         for remedy in self.remedies:
-            every = remedy.change(every)
+            changed = remedy.change(every)
+            if changed != every and every.rate in (None, changed.rate):  # of two rates the first one
+                every = changed
+                together.append(remedy)
         alone = [remedy.change(Recipe()) for remedy in self.remedies]
         if not changes and every not in alone and self._time_for(None):
             found = self._tried("all of these at once", self.remedies[0].code, every, best)
             tried.append(found)
             if found.kept:
-                recipe, changes = every, list(self.remedies)
+                recipe, changes = every, together
         first = Scores.of(plain)
         if not changes:
             return self._result((), tuple(tried), Recipe(), plain=first)

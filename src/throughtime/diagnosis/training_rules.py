@@ -110,10 +110,11 @@ def unscaled_target(evidence: Evidence) -> Finding | None:
 
 def vanishing_through_time(evidence: Evidence) -> Finding | None:
     """The gradient at the first steps is a negligible share of that at the last ones, and training fails for it."""
-    flow = evidence.flow
-    if flow is None or not evidence.failed_to_learn:
+    if evidence.flow is None or not evidence.failed_to_learn:
         return None
-    for layer in flow.values():
+    flows = [(layer, "") for layer in evidence.flow.values()]
+    flows += [(layer, " by then") for layer in (evidence.trained_flow or {}).values()]
+    for layer, when in flows:
         share = layer.first_to_last
         if not np.isfinite(share) or share > thresholds.DEAD or layer.lengths.max(initial=0) < 8:
             continue
@@ -128,12 +129,12 @@ def vanishing_through_time(evidence: Evidence) -> Finding | None:
                 f"; a simple model on all steps has {found.share:.2f} of the constant's error, on the last half "
                 f"{found.late:.2f}: the early steps matter"
             )
-        steps = int(layer.lengths.max())
+        steps, trained = int(layer.lengths.max()), len(evidence.trial.losses) if evidence.trial else 0
         return Finding(
             "vanishing-through-time", "error", layer.layer,
-            f"dL/dh at the first of {steps} steps is {share:.1g} of that at the last ({layer.rate:.3f} a step back); "
-            f"90% of it lies in the last {layer.horizon() + 1} steps; nothing was learned in "
-            f"{len(evidence.trial.losses)} steps{needs}",  # type: ignore[union-attr]
+            f"nothing was learned in {trained} training steps; dL/dh at the first of {steps} time steps is{when} "
+            f"{share:.1g} of that at the last ({layer.rate:.3f} a step back), and 90% of it lies in the last "
+            f"{layer.horizon() + 1}{needs}",
             _reach(layer.cell, steps),
         )  # fmt: skip
     return None

@@ -51,7 +51,8 @@ class Trial:
         curve: the same after some steps, by step.
         predictions: for the sample after the training, one array an output.
         stopped: the step whose loss was NaN or infinite; None without.
-        batch: x, y and weights of that step, and ``weights`` of the model before it.
+        batch: x, y and weights of that step.
+        weights: of the model before that step; after the training where it did not stop.
     """
 
     rate: float | None
@@ -73,19 +74,25 @@ class Trial:
             found.append(self.after)
         return np.array([one[part] for one in found if part in one])
 
+    def smooth(self, part: str) -> np.ndarray:
+        """The losses after the start, each the mean of two looks in a row: of several that go up and down, one is low
+        by chance, and then the next one is not."""
+        losses = self.along(part)[1:]
+        return (losses[:-1] + losses[1:]) / 2 if len(losses) > 1 else losses
+
     def least(self, part: str) -> float:
         """The least loss on the way; infinity where all are NaN."""
-        losses = self.along(part)
+        losses = np.append(self.smooth(part), self.before.get(part, np.nan))
         finite = losses[np.isfinite(losses)]
         return float(finite.min()) if len(finite) else float("inf")
 
     def falls(self, part: str) -> bool:
         """The loss on the same rows goes on falling up to the end."""
-        losses = self.along(part)
-        if self.stopped is not None or len(losses) < 3 or not np.isfinite(losses).all():
+        losses = self.smooth(part)
+        if self.stopped is not None or len(losses) < 2 or not np.isfinite(losses).all():
             return False
-        middle = losses[len(losses) // 2]
-        return bool(losses[-1] < middle - thresholds.FALLING * abs(middle) and losses[-1] <= losses[-2])
+        middle = losses[(len(losses) - 1) // 2]
+        return bool(losses[-1] < middle - thresholds.FALLING * abs(middle) and losses[-1] <= losses.min())
 
 
 class Trainer:
@@ -162,6 +169,8 @@ class Trainer:
                 found.curve[step + 1] = self.losses()[0]
             if time.monotonic() - began > budget:
                 break
+        if found.stopped is None:
+            found.weights = [_copy(one) for one in model.trainable_variables]
         if sample is not None:
             found.after, found.predictions = self.losses()
         return found
