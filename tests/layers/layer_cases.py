@@ -101,7 +101,9 @@ def gradients(
         tensors = [torch.tensor(leaf, requires_grad=True) for leaf in leaves]
         outputs = called(tensors[0], tensors[1:])
         total = sum((output * torch.tensor(c)).sum() for output, c in zip(outputs, cotangents, strict=True))
-        found = torch.autograd.grad(total, [*tensors, *(v.value for v in layer.trainable_variables)])
+        found = torch.autograd.grad(
+            total, [*tensors, *(v.value for v in layer.trainable_variables)], allow_unused=True, materialize_grads=True
+        )
     else:
         import tensorflow
 
