@@ -21,7 +21,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 
 # Both sides compute in float32 over seven steps.
 TOLERANCE = 1e-5
-LENGTHS = np.array([7, 3, 1, 5, 7, 2], np.int32)
+LENGTHS = np.array([7, 3, 1, 3, 7, 1], np.int32)
 VALID = np.arange(7) < LENGTHS[:, None]
 
 
@@ -48,8 +48,13 @@ def answered(path: Path, **given: Any) -> list[np.ndarray]:
 
 
 def alone(model: keras.Model, x: np.ndarray) -> list[np.ndarray]:
-    """What Keras answers to each sequence by itself, without padding."""
-    return [keras.ops.convert_to_numpy(model(x[b : b + 1, :length]))[0] for b, length in enumerate(LENGTHS)]
+    """What Keras answers to each sequence without padding; those of one length together."""
+    found: dict[int, np.ndarray] = {}
+    for length in np.unique(LENGTHS):
+        rows = np.flatnonzero(length == LENGTHS)
+        answers = keras.ops.convert_to_numpy(model(x[rows, :length]))
+        found |= dict(zip(rows.tolist(), answers, strict=True))
+    return [found[b] for b in range(len(LENGTHS))]
 
 
 def check(model: keras.Model, tmp_path: Path, *, per_step: bool, x: np.ndarray | None = None) -> Any:

@@ -169,7 +169,7 @@ def test_tokens_of_an_embedding_with_and_without_a_mask() -> None:
 @pytest.mark.parametrize("cell", ["simple_rnn", "gru", "gru_reset_before", "lstm", "ours_lstm", "min_lstm", "lru"])
 def test_a_masked_step_leaves_the_state_and_answers_as_keras_does(cell: str, zeros: bool) -> None:
     x = random(3, 9, 3)
-    x[0, 5:] = x[1, [0, 3, 4]] = x[2, :2] = 7.0
+    x[0, 5:] = x[1, [0, 3, 4]] = x[2, :3] = 7.0
     model = sequential(
         layers.Masking(7.0),
         CELLS[cell](4, return_sequences=True, zero_output_for_mask=zeros),
@@ -179,6 +179,7 @@ def test_a_masked_step_leaves_the_state_and_answers_as_keras_does(cell: str, zer
     )
     close(pushed(tt.Stream(model, batch=3), x), whole(model, x))
     once = sequential(layers.Masking(7.0), CELLS[cell](4, zero_output_for_mask=zeros), layers.Dense(2))
+    x = x[:, 2:6]
     close(pushed(tt.Stream(once, batch=3), x), answered(once, x))
 
 
