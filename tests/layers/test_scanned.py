@@ -317,6 +317,62 @@ def test_cells_stand_in_a_stack_and_in_a_config() -> None:
         assert type(again) is type(cell) and again.get_config() == cell.get_config()
 
 
+# The rest of throughtime ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_the_gradient_flow_is_that_of_the_same_cell_in_keras_loop(kind: Any) -> None:
+    rng = np.random.default_rng(14)
+    layer = built(kind, rng)
+    x, y = values(rng, 3, 12, 2), values(rng, 3, 1)
+    x[0, 5:] = 0
+    models = []
+    for one in (layer, keras.layers.RNN(layer.cell, name="loop")):
+        models.append(keras.Sequential([keras.Input((None, 2)), keras.layers.Masking(), one, keras.layers.Dense(1)]))
+        models[-1].compile(loss="mse")
+    models[1].set_weights(models[0].get_weights())
+    mine, theirs = (next(iter(tt.gradient_flow(model, x, y).values())) for model in models)
+    np.testing.assert_array_equal(mine.norms, theirs.norms)
+    assert not mine.norms[0, 5:].any() and mine.norms[0, :5].all()
+    # And that by which the scan itself takes it: what is added to b_t is added to h_t.
+    head = ops.convert_to_numpy(models[0].layers[-1].kernel)[:, 0]
+    answer = ops.convert_to_numpy(models[0](x))[:, 0]
+    at_end = 2 / 3 * (answer - y[:, 0])[:, None] * head  # dL/dy
+    if kind is tt.LRU:
+        real, imaginary = (ops.convert_to_numpy(one) for one in layer.cell.factor())
+        by_state = at_end @ ops.convert_to_numpy(layer.cell.output_kernel).T
+        by_state = by_state[:, :3] + 1j * by_state[:, 3:]
+        factor = np.broadcast_to(real - 1j * imaginary, (3, 12, 3))
+    else:
+        (a,), _ = layer.cell.coefficients(ops.convert_to_tensor(x))
+        by_state, factor = at_end, ops.convert_to_numpy(a)
+    for row in (1, 2):
+        d, expected = by_state[row], []
+        for t in reversed(range(12)):
+            expected.append(np.linalg.norm(d))
+            d = d * factor[row, t]
+        np.testing.assert_allclose(mine.norms[row], expected[::-1], rtol=1e-4)
+
+
+def test_explain_says_that_it_is_a_scan_and_accelerate_leaves_it_alone() -> None:
+    model = keras.Sequential([keras.Input((8, 2)), tt.LRU(3, return_sequences=True), tt.MinGRU(4, unroll=True)])
+    tt.accelerate(model)
+    lru, mingru = tt.explain(model)
+    assert (lru.cell, lru.units, lru.path, lru.reason) == ("LRU", 3, "parallel scan", "")
+    assert (mingru.path, mingru.reason[:11]) == ("Keras's loop", "unroll=True")
+    assert [type(layer) for layer in model.layers] == [tt.LRU, tt.MinGRU]
+
+    class Mine(tt.MinLSTM):
+        """What a user makes of it."""
+
+    assert "subclass of MinLSTM" in tt.explain(keras.Sequential([keras.Input((8, 2)), Mine(3)]))[0].reason
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_each_says_what_it_cannot_do(kind: Any) -> None:
+    assert kind.__name__ in kind.limits and "parity" in kind.limits
+
+
 @pytest.mark.parametrize(
     ("kind", "given", "message"),
     [

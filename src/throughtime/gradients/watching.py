@@ -20,6 +20,7 @@ import numpy as np
 from keras import ops
 
 from ..kernels import native
+from ..layers.lru import LRUCell
 from ..layers.paths import why_not_fused
 from ..layers.recurrent import OURS
 
@@ -34,7 +35,7 @@ class Call:
     """
 
     fused: bool
-    units: int  # of the state that is the output
+    units: int  # of the state that is the output; of an LRU, real and imaginary parts of its state
     inputs: np.ndarray
     mask: np.ndarray
     states: list[np.ndarray]
@@ -60,6 +61,8 @@ class _WithProbe:
 
     def __call__(self, inputs: Any, states: Any) -> tuple[Any, list[Any]]:
         x, probe = inputs[:, : self.features], inputs[:, self.features :]
+        if isinstance(self.cell, LRUCell):  # its first state is the output, through which nothing comes back
+            return self.cell.moved(x, states, probe)
         output, after = self.cell(x, states, **self.options)
         after = list(after) if isinstance(after, list | tuple) else [after]
         place = -1 if isinstance(self.cell, keras.layers.StackedRNNCells) else 0  # of the cell that gives the output
@@ -88,7 +91,8 @@ def _watched(stock: type) -> type:
             ]
             fused = issubclass(stock, tuple(OURS.values())) and why_not_fused(self, sequences, mask=valid) is None
             last, outputs, after = stock.inner_loop(self, **given)  # type: ignore[attr-defined]
-            watch.calls.append(Call(fused, last.shape[-1], arrays[0], seen, arrays[1:]))
+            units = self.cell.state_size[1] if isinstance(self.cell, LRUCell) else last.shape[-1]
+            watch.calls.append(Call(fused, units, arrays[0], seen, arrays[1:]))
             return last, outputs, after
         probe = ops.cast(next(watch.probes), sequences.dtype)
         given["sequences"] = ops.concatenate([sequences, probe], axis=-1)

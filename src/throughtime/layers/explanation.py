@@ -14,9 +14,10 @@ from ..kernels import native
 from ..kernels.schedule import need, written
 from .paths import cell_name, recurrent_layers, why_not_fused
 from .recurrent import OURS
+from .scanned import SCANNED, Scanned
 
 _WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
-NATIVE, KERAS = "native kernel", "Keras's loop"
+NATIVE, SCAN, KERAS = "native kernel", "parallel scan", "Keras's loop"
 WRAPPERS = keras.layers.Bidirectional | keras.layers.TimeDistributed
 
 
@@ -28,8 +29,8 @@ class LayerPath:
         layer: its name, after those of the models and wrappers that hold it: ``"encoder/bidirectional/forward_lstm"``.
         cell: its class.
         units: of its state.
-        path: "native kernel", or "Keras's loop".
-        reason: why it is not the native kernel, or what its wrapper loses, and how to mend it; empty where all is well.
+        path: "native kernel"; "parallel scan" of MinGRU, MinLSTM and LRU; or "Keras's loop".
+        reason: why it is Keras's loop, or what its wrapper loses, and how to mend it; empty where all is well.
         memory: what it holds between forward and backward pass, and what that costs; empty where it was not asked for,
             or is not the kernel's affair.
     """
@@ -119,9 +120,11 @@ def explain(model: keras.Layer, *, batch_size: int | None = None, steps: int | N
     rows = []
     for name, layer, container in recurrent_layers(model):
         reason = _reason(layer)
-        units = layer.units if isinstance(layer, _WITH_UNITS) else None
-        path = KERAS if reason else NATIVE
-        memory = "" if batch_size is None or steps is None or reason else _memory(layer, batch_size, steps)
+        units = layer.units if isinstance(layer, _WITH_UNITS | Scanned) else None
+        path = KERAS if reason else SCAN if isinstance(layer, Scanned) else NATIVE
+        memory = ""
+        if batch_size is not None and steps is not None and path == NATIVE:
+            memory = _memory(layer, batch_size, steps)
         rows.append(LayerPath(name, type(layer).__name__, units, path, reason or _lost(container) or "", memory))
     return Explanation(rows)
 
@@ -133,7 +136,9 @@ def _memory(layer: keras.layers.RNN, batch_size: int, steps: int) -> str:
     found = need(problem, budget, shards=native.threads())
     if not found.recomputed:
         return f"{written(found.whole)}: all of it" + (f", within {written(budget)}" if layer.memory else "")
-    again = f"{found.recomputed:.0%} of the steps" if found.recomputed <= 1 else f"each step {found.recomputed:.1f} times"
+    again = (
+        f"{found.recomputed:.0%} of the steps" if found.recomputed <= 1 else f"each step {found.recomputed:.1f} times"
+    )
     return f"{written(found.kept)} of {written(found.whole)}, within {written(budget)}; computed again: {again}"
 
 
@@ -144,6 +149,8 @@ def _lost(layer: keras.Layer | None) -> str | None:
 
 
 def _reason(layer: keras.layers.RNN) -> str | None:
+    if type(layer) in SCANNED:
+        return layer.why_not_scanned()
     if type(layer) in OURS.values():
         return why_not_fused(layer)
     if type(layer) in OURS:
@@ -151,6 +158,8 @@ def _reason(layer: keras.layers.RNN) -> str | None:
         if could is None:
             return "it is Keras's own layer; tt.accelerate(model) puts it on the native kernel."
         return f"it is Keras's own layer, and would stay in Keras's loop: {could}"
+    if isinstance(layer, Scanned):
+        return f"it is a subclass of {type(layer).__mro__[1].__name__}, which may run another way."
     if isinstance(layer, _WITH_UNITS):
         base = next(stock.__name__ for stock in OURS if isinstance(layer, stock))
         return f"it is a subclass of {base}, which may override what the kernel replaces; it is left alone."

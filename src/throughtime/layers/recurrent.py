@@ -5,10 +5,7 @@ gives a reason, the loop is Keras's too. Two things are mended on the way:
 
 - The layers carry the mask on whatever Keras does: 3.16 no longer passes it on. Nor do its Bidirectional and
   TimeDistributed, which ``accelerate`` mends; ``explain`` says where a layer sits in one that was not.
-- ``stateful=True`` carries the state in ``fit``, ``evaluate`` and ``predict`` on every backend. Calls with
-  ``training=True`` have a state of their own, so evaluating or predicting leaves the state of training alone; both
-  start at zero, and ``reset_state`` takes both back there. (In stock Keras there is one state: on JAX nothing carries
-  it, on the others ``evaluate`` overwrites that of ``fit``.)
+- ``stateful=True`` carries the state in ``fit``, ``evaluate`` and ``predict`` on every backend: see carrying.py.
 
 ``memory=`` bounds what a layer holds between forward and backward pass: what does not fit is computed again, step for
 step, and the gradients are the same to the bit (kernels/schedule.py). It is no part of a saved file, nor of a copy made
@@ -19,37 +16,21 @@ A saved file names the classes of Keras, so plain Keras loads it. Where these la
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 from keras import ops
 
 from ..kernels.schedule import byte_count
+from .carrying import Carrying
 from .paths import cell_name, recurrent, why_not_fused
 
-if TYPE_CHECKING:
-    from keras.layers import RNN as _Layer
-else:
-    _Layer = object
 
-
-class _States:
-    """The carried state by mode. A type of its own, so that Keras does not count its variables among the weights."""
-
-    def __init__(self, training: list[Any], inference: list[Any]) -> None:
-        self.training, self.inference = training, inference
-
-    @property
-    def variables(self) -> list[Any]:
-        return [*self.training, *self.inference]
-
-
-class _Fused(_Layer):
+class _Fused(Carrying):
     """What the three layers override in Keras's."""
 
     memory: int | None = None  # bytes that activations may hold until the backward pass; read when a call is traced
     tap = 0  # not 0: a backward pass leaves the norms of dL/dh_t there; read when a call is traced
-    _carried: _States | None = None
     supports_jit: bool
 
     def __init__(self, *args: Any, memory: int | str | None = None, **options: Any) -> None:
@@ -65,7 +46,7 @@ class _Fused(_Layer):
             self.supports_jit = False  # XLA on TensorFlow cannot call out to the kernel
         if self.stateful and self.states is not None and self._carried is None:
             before = [variable.value for variable in self.states]
-            for variable, value in zip(self._make_states(before[0].shape[0]).training, before, strict=True):
+            for variable, value in zip(self.make_states(before[0].shape[0]).training, before, strict=True):
                 variable.assign(value)
 
     def leave(self) -> None:
@@ -102,33 +83,6 @@ class _Fused(_Layer):
             memory=self.memory or 0,
         )
         return last, ops.expand_dims(last, 1) if y is None else y, [hn] if cn is None else [hn, cn]
-
-    # The carried state ------------------------------------------------------------------------------------------------
-
-    def _create_state_variables(self, batch_size: int) -> None:
-        self._make_states(batch_size)
-
-    def _make_states(self, batch_size: int) -> _States:
-        super()._create_state_variables(batch_size)
-        training = list(self.states)
-        super()._create_state_variables(batch_size)
-        self._carried = _States(training, list(self.states))
-        return self._carried
-
-    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
-        if self._carried is not None:
-            # Past Keras's tracking, which would count the variables among the weights, and so save them.
-            self.__dict__["states"] = self._carried.training if training else self._carried.inference
-        return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-
-    def reset_state(self) -> None:
-        for variable in self._carried.variables if self._carried is not None else ():
-            variable.assign(ops.zeros_like(variable.value))
-
-    @property
-    def variables(self) -> list[Any]:
-        """All that a call depends on or changes: with the carried state, so that JAX carries it; it is no weight."""
-        return [*super().variables, *(self._carried.variables if self._carried is not None else ())]
 
 
 class SimpleRNN(_Fused, keras.layers.SimpleRNN):
