@@ -1,11 +1,9 @@
-"""The synthetic tasks of Bai, Kolter and Koltun 2018: what ``tt.check`` and ``tt.repair`` make of Keras's defaults, and
-the loss of both models after equal budgets, beside the published figures.
+"""The table of Bai, Kolter and Koltun 2018 with our layers at their numbers of parameters: published beside measured.
 
-    python benchmarks/quality.py [--tasks adding-lstm-600,adding-rnn-600,adding-rnn-200,copy-lstm-1000]
-                                 [--steps N] [--seeds 1] [--json FILE]
+    python benchmarks/quality.py [--tasks adding-lstm-600,jsb-lstm] [--data ../shared/data] [--seeds 1] [--json FILE]
 
-For each task a model of about 70,000 parameters is built of stock Keras layers with their defaults and compiled with
-Adam at its default rate.
+Synthetic tasks (quality_synthetic.py): models of about 70,000 parameters of stock Keras layers with their defaults,
+compiled with Adam at its default rate.
 
 adding: ``check`` names what keeps it from learning; ``repair`` tries what answers that, SimpleRNNs with leave to become
 another cell. Then the model as it was and the one that repair's code makes, each from fresh weights, are trained for
@@ -14,6 +12,8 @@ so many steps of 32 fresh sequences, on the native kernel both, and scored on 1,
 copy: chrono biases for the length, Guard and three times the rate, learned first over 10 blanks, and over twice as many
 whenever the loss is below a tenth of that of guessing, up to 1,000; beside it the same without the biases, the same
 from the first step over 1,000 blanks, and Keras's defaults over 1,000 blanks, for as many seconds each.
+
+Music (quality_music.py): LSTM, GRU and SimpleRNN of 300,000 (JSB chorales) and 1,000,000 parameters (Nottingham).
 """
 
 from __future__ import annotations
@@ -21,214 +21,40 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
 import numpy as np
 
-import throughtime as tt
+import quality_music
+import quality_synthetic
 from layers import names
 from machine import machine_line
 
-BATCH = 32
-LEARNED = 0.1  # of the loss of guessing, from which on the length grows
-Arrays = tuple[np.ndarray, np.ndarray]
-
-
-def adding(count: int, steps: int, rng: np.random.Generator) -> Arrays:
-    """Numbers in [0, 1) and two marks, one in each half; the target is the sum of the marked numbers."""
-    x = np.zeros((count, steps, 2), np.float32)
-    x[:, :, 0] = rng.random((count, steps))
-    every = np.arange(count)
-    marked = rng.integers(0, steps // 2, count), rng.integers(steps // 2, steps, count)
-    for place in marked:
-        x[every, place, 1] = 1
-    return x, (x[every, marked[0], 0] + x[every, marked[1], 0])[:, None]
-
-
-def copying(count: int, steps: int, rng: np.random.Generator) -> Arrays:
-    """Ten digits of 1 to 8, blanks, eleven delimiters; the target is blank and, at the end, the digits."""
-    x, y = np.zeros((count, steps + 20), np.int32), np.zeros((count, steps + 20, 1), np.int32)
-    x[:, :10] = rng.integers(1, 9, (count, 10))
-    x[:, steps + 9 :] = 9
-    y[:, -10:, 0] = x[:, :10]
-    return np.eye(10, dtype=np.float32)[x], y
-
-
-@dataclass(frozen=True)
-class Task:
-    """A cell on a task.
-
-    Args:
-        published: its loss in Bai, Kolter and Koltun 2018.
-        constant: the loss of the best prediction that does not look at the sequence.
-        budget: of the comparison, training steps; for copy seconds.
-    """
-
-    data: Callable[[int, int, np.random.Generator], Arrays]
-    cell: str
-    units: int
-    length: int
-    published: float | None
-    constant: float
-    budget: int
-
-    def model(self, bias: float | None = None, rate: float = 1e-3) -> keras.Model:
-        """Keras's defaults, compiled; with chrono biases for ``bias`` steps where they are asked for."""
-        layer = getattr(keras.layers, self.cell)
-        if self.data is adding:
-            model = keras.Sequential([keras.Input((None, 2)), layer(self.units), keras.layers.Dense(1)])
-            model.compile("adam", "mse")
-            return model
-        output = keras.layers.Dense(10, activation="softmax")
-        model = keras.Sequential([keras.Input((None, 10)), layer(self.units, return_sequences=True), output])
-        if bias is not None:
-            long = np.log(np.random.default_rng(0).uniform(1, bias - 1, self.units))
-            model.layers[0].cell.bias.assign(np.concatenate([-long, long, 0 * long, 0 * long]))
-        model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy")
-        return model
-
-
-TASKS = {
-    "adding-lstm-600": Task(adding, "LSTM", 130, 600, 0.164, 1 / 6, 3000),
-    "adding-rnn-600": Task(adding, "SimpleRNN", 262, 600, 0.177, 1 / 6, 3000),
-    "adding-rnn-200": Task(adding, "SimpleRNN", 262, 200, None, 1 / 6, 6000),
-    "copy-lstm-1000": Task(copying, "LSTM", 126, 1000, 0.0204, 10 * np.log(8) / 1020, 600),
-}
-
-
-class Fresh(keras.utils.PyDataset):
-    """Batches that are drawn anew each time, 100 an epoch."""
-
-    def __init__(self, task: Task, length: int, seed: int) -> None:
-        super().__init__()
-        self.task, self.length, self.rng = task, length, np.random.default_rng(seed)
-
-    def __len__(self) -> int:
-        return 100
-
-    def __getitem__(self, place: int) -> Arrays:
-        return self.task.data(BATCH, self.length, self.rng)
-
-
-def score(model: keras.Model, task: Task) -> float:
-    """The loss on 1,000 sequences of another seed."""
-    x, y = task.data(1000, task.length, np.random.default_rng(10_000))
-    return float(model.evaluate(x, y, batch_size=100, verbose=0, return_dict=True)["loss"])
-
-
-# Adding -------------------------------------------------------------------------------------------------------------
-
-
-def repaired(task: Task, code: str) -> tuple[keras.Model, list[Any]]:
-    """What repair's code makes of the task's model, fresh; with the guard that it names."""
-    given: dict[str, Any] = {"model": task.model()}
-    exec(code, given)
-    return given["model"], [given["guard"]] if "guard" in given else []
-
-
-def repairing(name: str, steps: int | None, seeds: int, seconds: float) -> dict[str, Any]:
-    """Check, repair, and both models after equally many steps."""
-    task = TASKS[name]
-    budget = steps or task.budget
-    keras.utils.set_random_seed(0)
-    model = task.model()
-    x, y = task.data(2000, task.length, np.random.default_rng(0))
-    began = time.perf_counter()
-    diagnosis = tt.check(model, x, y, seconds=300)
-    row: dict[str, Any] = {"parameters": model.count_params(), "budget": f"{budget:,} steps",
-                           "check": time.perf_counter() - began, "found": [one.code for one in diagnosis]}  # fmt: skip
-    say(f"{diagnosis}\n")
-    found = tt.repair(model, diagnosis, x, y, seconds=seconds, allow_cell_change=task.cell == "SimpleRNN")
-    row |= {"repair": found.seconds, "helped": found.helped,
-            "changed": ", ".join(one.name for one in found.changes) or "nothing"}  # fmt: skip
-    say(f"{found}\n({found.seconds:.0f} s)\n")
-    row |= {"default": [], "ours": []}
-    for seed in range(seeds):
-        for kind in ("default", "ours") if found.code else ("default",):
-            keras.utils.set_random_seed(seed)
-            began = time.perf_counter()
-            fresh, callbacks = (task.model(), []) if kind == "default" else repaired(task, found.code)
-            tt.accelerate(fresh)
-            fresh.fit(Fresh(task, task.length, seed), epochs=max(1, budget // 100), verbose=0, callbacks=callbacks)
-            row[kind].append(score(fresh, task))
-            say(f"{name} seed {seed} {kind:8} loss after {budget:,} steps {row[kind][-1]:.6f} "
-                f"({time.perf_counter() - began:.0f} s)")  # fmt: skip
-    return row
-
-
-# Copy ---------------------------------------------------------------------------------------------------------------
-
-
-def growing(task: Task, model: keras.Model, *, start: int, guard: bool, seconds: float, seed: int) -> tuple[int, int]:
-    """Trains for so many seconds over ``start`` blanks, then over ever more; the steps taken, and the last length."""
-    tt.accelerate(model)
-    callbacks = [tt.Guard()] if guard else []
-    length, steps, ends = start, 0, time.perf_counter() + seconds
-    while time.perf_counter() < ends:
-        losses = model.fit(Fresh(task, length, seed + steps), verbose=0, callbacks=callbacks).history["loss"]
-        steps += 100
-        if losses[-1] < LEARNED * 10 * np.log(8) / (length + 20):
-            length = min(2 * length, task.length)
-    return steps, length
-
-
-def copied(name: str, steps: int | None, seeds: int, seconds: float) -> dict[str, Any]:
-    """Four ways to train, for as many seconds each."""
-    task = TASKS[name]
-    ways = {
-        "default": {"bias": None, "rate": 1e-3, "start": task.length, "guard": False},
-        "biases, Guard, rate": {"bias": task.length, "rate": 3e-3, "start": task.length, "guard": True},
-        "growing, Guard, rate": {"bias": None, "rate": 3e-3, "start": 10, "guard": True},
-        "ours": {"bias": task.length, "rate": 3e-3, "start": 10, "guard": True},
-    }
-    row: dict[str, Any] = {"parameters": task.model().count_params(), "budget": f"{task.budget} seconds",
-                           "changed": "chrono biases, Guard, rate, growing length"}  # fmt: skip
-    row |= {way: [] for way in ways}
-    for seed in range(seeds):
-        for way, given in ways.items():
-            keras.utils.set_random_seed(seed)
-            model = task.model(given["bias"], given["rate"])
-            taken, length = growing(task, model, start=given["start"], guard=given["guard"], seconds=task.budget,
-                                    seed=1000 * seed)  # fmt: skip
-            row[way].append(score(model, task))
-            say(f"{name} seed {seed} {way:20} loss after {task.budget} s, {taken:,} steps up to {length} blanks: "
-                f"{row[way][-1]:.6f}")  # fmt: skip
-    return row
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
+PARTS = (quality_synthetic, quality_music)
+TASKS = {name: part for part in PARTS for name in part.TASKS}
+say = partial(print, flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tasks", type=names(tuple(TASKS)), default=list(TASKS))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="the folder that holds music/")
     parser.add_argument("--steps", type=int, help="of training for adding, in place of each task's own")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1800, help="for repair, by task")
     parser.add_argument("--json", type=Path, help="file for all figures")
     given = parser.parse_args()
     say(machine_line())
-    found = {}
-    for name in given.tasks:
-        task = TASKS[name]
-        say(f"\n== {name}: {task.model().count_params():,} parameters, {task.length:,} steps; loss of the best "
-            f"constant {task.constant:.4f}, published {task.published or '-'}")  # fmt: skip
-        found[name] = (copied if task.data is copying else repairing)(name, given.steps, given.seeds, given.seconds)
-    say("\ntask             parameters  budget       published  constant  default   ours      what was changed")
+    found = {name: TASKS[name].measure(name, given) for name in given.tasks}
+    say("\ntask             parameters  budget       published  default    ours       what was changed; measure")
     for name, row in found.items():
-        task = TASKS[name]
-        shown = [f"{np.mean(row[kind]):.6f}" if row[kind] else "-" for kind in ("default", "ours")]
-        say(f"{name:16} {row['parameters']:10,}  {row['budget']:11}  {task.published or '-':<9}  "
-            f"{task.constant:<8.4f}  {shown[0]:8}  {shown[1]:8}  {row['changed']}")  # fmt: skip
+        shown = [f"{np.mean(row[kind]):<9.4g}" if row.get(kind) else "-        " for kind in ("default", "ours")]
+        say(f"{name:16} {row['parameters']:10,}  {row['budget']:11}  {row['published'] or '-':<9}  {shown[0]}  "
+            f"{shown[1]}  {row['changed']}; {row['measure']}")  # fmt: skip
     if given.json:
         given.json.write_text(json.dumps(found, indent=1))
 

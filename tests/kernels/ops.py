@@ -36,11 +36,13 @@ def arguments(case: Recurrence, **changes: Any) -> dict[str, Any]:
     return {name: given[name] for name in INPUTS} | {"x": x, "bias": bias} | changes
 
 
-def settings_of(case: Recurrence, *, sequences: bool = True, training: bool = True, tap: int = 0) -> dict[str, Any]:
+def settings_of(
+    case: Recurrence, *, sequences: bool = True, training: bool = True, tap: int = 0, memory: int = 0
+) -> dict[str, Any]:
     problem = case.problem
     return {
         "cell": problem.cell, "reverse": problem.reverse, "zero_masked": problem.zero_masked,
-        "return_sequences": sequences, "training": training, "tap": tap,
+        "return_sequences": sequences, "training": training, "tap": tap, "memory": memory,
     }  # fmt: skip
 
 
