@@ -101,7 +101,7 @@ def train(
     window: Annotated[
         int | None, typer.Option(help="Forecasts: how many steps back. By default from the season and the horizon.")
     ] = None,
-    cell: Annotated[str, typer.Option(help="lstm, gru or rnn.")] = "lstm",
+    cell: Annotated[str, typer.Option(help="lstm, gru or rnn; mingru, minlstm or lru.")] = "lstm",
     units: Annotated[int, typer.Option(help="Units of a recurrent layer.")] = 64,
     depth: Annotated[int, typer.Option(help="Recurrent layers.")] = 1,
     dropout: Annotated[float, typer.Option(help="Share of hidden outputs dropped in training.")] = 0.3,

@@ -100,6 +100,9 @@ def test_networks() -> None:
     assert recurrent["parameters"] == 2 * 4 * (4 + width + 1) * 4
     assert recurrent["output"] == "(any, any, 8)"
     assert not [layer for layer in found["layers"] if layer["class"] == "InputLayer"]
+    assert found["limits"] == []
+    (limit,) = describe_network(build_network(preparation, examples, cell="minlstm", units=4))["limits"]
+    assert limit.startswith("MinLSTM updates its state without looking at it")
 
 
 @pytest.mark.backend

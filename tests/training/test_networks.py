@@ -26,6 +26,7 @@ from throughtime.errors import ArgumentError
 from throughtime.training import predictions
 from throughtime.training.networks import _pooled, build_network, check_outputs, feeds_of
 from throughtime.training.predictions import predict_examples
+from throughtime.training.run import NETWORK_NAMES
 
 pytestmark = pytest.mark.backend
 # Float32 outputs of size 1 whose sums are taken in another order when the container has another shape.
@@ -53,7 +54,7 @@ def other_rows_nan(examples: Examples, e: int) -> Examples:
 # Shapes -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("cell", list(NETWORK_NAMES))
 @pytest.mark.parametrize("task", cases.TASKS)
 def test_shapes_of_every_task_and_cell(task: str, cell: str) -> None:
     preparation, examples = cases.prepared(cases.made(task))
@@ -72,7 +73,7 @@ def test_shapes_of_every_task_and_cell(task: str, cell: str) -> None:
     assert (layers.Bidirectional in kinds) == (task in ("classify", "regress", "tag"))
     recurrent = [x.forward_layer if isinstance(x, layers.Bidirectional) else x for x in model.layers]
     recurrent = [type(x).__name__ for x in recurrent if isinstance(x, layers.RNN)]
-    assert recurrent == [{"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}[cell]] * (2 if cell == "gru" else 1)
+    assert recurrent == [NETWORK_NAMES[cell]] * (2 if cell == "gru" else 1)
     assert outputs == expected[-1]
 
 
@@ -116,10 +117,14 @@ def test_answers_do_not_depend_on_other_sequences(task: str) -> None:
     np.testing.assert_array_equal(disturbed[rows], expected[rows])
 
 
-@pytest.mark.parametrize("task", ["classify", "regress", "tag", "steps"])
-def test_answers_do_not_depend_on_the_container(task: str) -> None:
+@pytest.mark.parametrize(
+    ("task", "cell"),
+    [*((task, cell) for task, cell in CELLS.items() if task != "forecast"),
+     ("classify", "mingru"), ("regress", "lru"), ("tag", "lru"), ("steps", "minlstm")],
+)  # fmt: skip
+def test_answers_do_not_depend_on_the_container(task: str, cell: str) -> None:
     preparation, examples = cases.prepared(cases.made(task))
-    model = cases.network(preparation, examples, cell=CELLS[task])
+    model = cases.network(preparation, examples, cell=cell)
     inputs = Batches(examples, batch_size=99, buckets=1, shuffle=False, feeds=cases.feeds(model))[0][0]
     mask = inputs["mask"]
     expected = keras.ops.convert_to_numpy(model.predict_on_batch(inputs))

@@ -15,6 +15,7 @@ from throughtime.data.sequences import SequenceData
 from throughtime.diagnosis.findings import Finding
 from throughtime.errors import DataError, RunError
 from throughtime.ragged import Ragged
+from throughtime.report.page import write_report
 from throughtime.training.run import Run
 from throughtime.training.train import train
 
@@ -41,6 +42,18 @@ def test_a_loaded_run_answers_and_scores_as_the_one_saved(task: str, tmp_path: P
     assert loaded.flow == run.flow and loaded.flow["best"]
     assert loaded.about["parts"] == [*run.about["parts"], loaded.about["parts"][-1]]
     assert loaded.preparation.to_json() == run.preparation.to_json()
+
+
+@pytest.mark.parametrize("cell", ["mingru", "minlstm", "lru"])
+def test_a_run_of_a_scanned_cell_is_loaded_and_its_report_says_what_it_cannot_do(cell: str, tmp_path: Path) -> None:
+    data = rising_or_falling()
+    run = train(data, cell=cell, units=4, epochs=2, buckets=2, progress=False)  # type: ignore[arg-type]
+    loaded = Run.load(run.save(tmp_path / "run"))
+    np.testing.assert_array_equal(raw(run.predict(data).values), raw(loaded.predict(data).values))
+    assert loaded.name.lower() == cell
+    (limit,) = loaded.about["network"]["limits"]
+    write_report(loaded, tmp_path / "report.html")
+    assert f"{limit[:40]}" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,10 @@ from .drawing import words
 
 Evidence = Mapping[str, Any]
 _VERDICTS = {True: ("yes", "Better than the baseline"), False: ("no", "No better than the baseline")}
-_CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN", "simplernn": "SimpleRNN"}
+_CELLS = {
+    "lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN", "simplernn": "SimpleRNN", "mingru": "MinGRU",
+    "minlstm": "MinLSTM", "lru": "LRU",
+}  # fmt: skip
 # Of the gradient at the last step, that the first one gets.
 REACHES, NOTHING, GROWS = 1e-3, 1e-6, 10.0
 _FOLDED = 12  # rows of a table that are shown unasked
@@ -413,4 +416,5 @@ def settings(evidence: Evidence) -> dict[str, Any] | None:
     cell = str(network.get("cell") or "")
     cell = _CELLS.get(cell.casefold().replace("_", ""), cell)
     weights = numbers.counted(network["parameters"], "parameter") if network.get("parameters") is not None else ""
-    return {**found, "network": " with ".join(filter(None, (cell, weights)))}
+    said = [" with ".join(filter(None, (cell, weights))), *map(str, network.get("limits") or ())]
+    return {**found, "network": ". ".join(filter(None, said))}

@@ -12,6 +12,8 @@ import numpy as np
 from ..backend import backend_version
 from ..data.batching import Batches
 from ..data.sequences import SequenceData
+from ..layers.paths import recurrent_layers
+from ..layers.scanned import Scanned
 
 HISTOGRAM_BARS = 24
 
@@ -62,7 +64,7 @@ def describe_data(data: SequenceData, name: str) -> dict[str, Any]:
 
 
 def describe_network(model: keras.Model) -> dict[str, Any]:
-    """Layers with their output shapes and parameters."""
+    """Layers with their output shapes and parameters; and what a layer of a cell that is not a full one cannot do."""
     layers = []
     for layer in model.layers:
         if layer.count_params() or not isinstance(layer, keras.layers.InputLayer):
@@ -74,7 +76,8 @@ def describe_network(model: keras.Model) -> dict[str, Any]:
                     "output": _shape(layer),
                 }
             )
-    return {"parameters": int(model.count_params()), "layers": layers}
+    limits = dict.fromkeys(layer.limits for _, layer, _ in recurrent_layers(model) if isinstance(layer, Scanned))
+    return {"parameters": int(model.count_params()), "layers": layers, "limits": list(limits)}
 
 
 def describe_padding(batches: Batches) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""The network for a task, where the user brings none. Its file names Keras's layers alone, so it loads anywhere.
+"""The network for a task, where the user brings none. Its file names Keras's layers alone, so it loads anywhere; one of
+"mingru", "minlstm" or "lru" needs throughtime, since Keras does not have them.
 
 classify, regress   embeddings and numbers -> bidirectional cell -> mean and maximum over the valid steps -> dense
 tag                 the same cell -> dense at each step
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 from keras import layers, ops
@@ -23,9 +24,10 @@ from ..data.examples import Examples
 from ..data.transforms import Preparation
 from ..errors import ArgumentError, listed
 from ..layers.recurrent import GRU, LSTM, SimpleRNN
+from ..layers.scanned import LRU, SCANNED, MinGRU, MinLSTM
 
-Cell = Literal["lstm", "gru", "rnn"]
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
+Cell = Literal["lstm", "gru", "rnn", "mingru", "minlstm", "lru"]
+CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN, "mingru": MinGRU, "minlstm": MinLSTM, "lru": LRU}
 
 
 def build_network(
@@ -41,7 +43,8 @@ def build_network(
     """An uncompiled model for what was prepared; its inputs are named as ``Batches`` feeds them.
 
     Args:
-        cell: "lstm", "gru" or "rnn" (SimpleRNN).
+        cell: "lstm", "gru" or "rnn" (SimpleRNN); "mingru", "minlstm" or "lru", with a tanh that keeps
+            outputs in [-1, 1].
         units: of each recurrent layer (of each direction).
         depth: recurrent layers.
         dropout: share of the recurrent layers' outputs that is dropped in training.
@@ -73,7 +76,11 @@ class _Seeded:
     def __init__(self, cell: Cell, units: int, rate: float, seeds: Iterator[int]) -> None:
         self._cell, self._units, self._rate, self._seeds = CELLS[cell], units, rate, seeds
 
-    def cell(self, **options: bool) -> keras.Layer:
+    def cell(self, **options: Any) -> keras.Layer:
+        if self._cell in SCANNED:
+            if self._cell is not LRU:
+                options |= {"kernel_initializer": keras.initializers.GlorotUniform(next(self._seeds))}
+            return self._cell(self._units, activation="tanh", seed=next(self._seeds), **options)
         return self._cell(
             self._units,
             kernel_initializer=keras.initializers.GlorotUniform(next(self._seeds)),

@@ -17,13 +17,16 @@ from ..errors import RunError, first_line
 from ..export.columns import export_columns
 from ..files import make_directory, read_arrays, write_arrays, write_json
 from ..layers.recurrent import OURS
+from ..layers.scanned import SCANNED
 from .baselines import Baselines
 from .describe import describe_data
 from .predictions import Predictions, answer
 from .scores import Evaluation, evaluate
 
 FORMAT = 1
-NETWORK_NAMES = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"}
+NETWORK_NAMES = {
+    "lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN", "mingru": "MinGRU", "minlstm": "MinLSTM", "lru": "LRU",
+}  # fmt: skip
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -212,7 +215,7 @@ class Run:
             raise RunError(f"{path} holds a damaged run: model.keras is missing; train it anew.")
         try:
             # A file says of a layer of ours that "LSTM" is registered, which it is once ours are imported.
-            known = {cell.__name__: cell for cell in OURS.values()} | (custom_objects or {})
+            known = {cell.__name__: cell for cell in (*OURS.values(), *SCANNED)} | (custom_objects or {})
             model = keras.saving.load_model(path / "model.keras", custom_objects=known, compile=False)
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             first = first_line(error)

@@ -19,7 +19,7 @@ class Settings:
     """Everything that, with the data, determines a run. None means chosen from the data; a run stores what was chosen.
 
     Attributes:
-        cell: "lstm", "gru" or "rnn"; "model" for a model of the user's own.
+        cell: "lstm", "gru", "rnn", "mingru", "minlstm" or "lru"; "model" for a model of the user's own.
         units: of a recurrent layer, in each direction.
         depth: recurrent layers.
         dropout: share of hidden outputs dropped in training.
