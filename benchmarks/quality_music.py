@@ -96,7 +96,7 @@ def likelihood(model: keras.Model, rolls: list[np.ndarray]) -> float:
 
 
 def measure(name: str, given: Any) -> dict[str, Any]:
-    """A row of the table: trained under Guard at 0.002, with dropout, stopped by validation; the best weights tested."""
+    """A row of the table: trained under Guard, with dropout, stopped by validation; the best weights tested."""
     piece = TASKS[name]
     rolls = parts(given.data / "music" / f"{piece.file}.mat")
     row: dict[str, Any] = {"published": piece.published, "measure": "negative log-likelihood a step", "ours": [],

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from .data.arrays import from_arrays as from_arrays
     from .data.batching import Batches as Batches
     from .data.sequences import SequenceData as SequenceData
+    from .data.streams import Streams as Streams
     from .data.tables import read_like as read_like
     from .data.tables import read_table as read_table
     from .data.transforms import Preparation as Preparation
     from .diagnosis.check import check as check
     from .diagnosis.repair import repair as repair
+    from .diagnosis.truncation import horizon_report as horizon_report
     from .errors import ThroughtimeError as ThroughtimeError
     from .gradients.flow import gradient_flow as gradient_flow
     from .gradients.guard import Guard as Guard
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from .ragged import Ragged as Ragged
     from .report.page import write_report as write_report
     from .stream.stream import Stream as Stream
+    from .training.carrying import CarryState as CarryState
     from .training.run import Run as Run
     from .training.train import train as train
 
@@ -52,6 +55,7 @@ _PLACES = {
     "Preparation": ("data.transforms", False),
     "read_like": ("data.tables", False),
     "Batches": ("data.batching", True),
+    "Streams": ("data.streams", True),
     "SimpleRNN": ("layers.recurrent", True),
     "GRU": ("layers.recurrent", True),
     "LSTM": ("layers.recurrent", True),
@@ -66,8 +70,10 @@ _PLACES = {
     "GradientMonitor": ("gradients.monitor", True),
     "check": ("diagnosis.check", True),
     "repair": ("diagnosis.repair", True),
+    "horizon_report": ("diagnosis.truncation", True),
     "train": ("training.train", True),
     "Run": ("training.run", True),
+    "CarryState": ("training.carrying", True),
     "Stream": ("stream.stream", True),
     "write_report": ("report.page", False),
     "ThroughtimeError": ("errors", False),

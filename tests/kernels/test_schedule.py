@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_runs_go_back_leaf_by_leaf(chunks: int, chunks_per_leaf: int, slots: int
         return
     runs = list(found.runs())
     assert len(runs) == found.leaves - 1
-    for (begin, end), (_, next_end) in zip(runs, runs[1:], strict=False):
+    for (begin, end), (_, next_end) in pairwise(runs):
         assert 0 <= begin < end and end - next_end == chunks_per_leaf
     if runs:
         assert runs[0][1] == chunks - chunks_per_leaf and runs[-1][0] == 0

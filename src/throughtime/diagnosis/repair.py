@@ -95,7 +95,7 @@ def repair(
     if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()):
         raise ArgumentError("a stateful model is not repaired, because its batches have to go on in one order; "
                             "repair one of its layers without stateful=True.")  # fmt: skip
-    data = _split(data)
+    data = held_out(data)
     codes = {one.code for top in diagnosis for one in (top, *top.folded)}
     steps = steps or (LONG if codes & set(LATE) else STEPS)
     with untouched(model), warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -279,7 +279,7 @@ def _accepted(diagnosis: Any, *, seeds: Any, steps: Any, seconds: Any) -> None:
         raise ArgumentError(f"seconds={seconds} is given; a number above 0 is accepted.")
 
 
-def _split(data: Given) -> Given:
+def held_out(data: Given) -> Given:
     """With held rows: the user's, or a quarter; the last one of windows that overlap, so that none is in both parts."""
     if data.validation is not None:
         return data

@@ -3,11 +3,11 @@
 The steps of a recurrence are taken together as leaves. The activations of the last leaf are kept; of what lies before
 it, states at the beginnings of some leaves, its *slots*, from which the others are computed again, one leaf at a time,
 in the room of the last one. With so many slots, the order in which the fewest leaves are computed again is that of
-Griewank and Walther 2000, "Algorithm 799: Revolve"; Gruslys et al. 2016 brought it to recurrent networks, and Chen et al.
-2016 is its simplest case, where every leaf has a state and is computed again once.
+Griewank and Walther 2000, "Algorithm 799: Revolve"; Gruslys et al. 2016 brought it to recurrent networks, and Chen et
+al. 2016 is its simplest case, where every leaf has a state and is computed again once.
 
-The library plans for itself (csrc/recompute.cc). This module is the same plan in Python: ``explain`` reads from it what a
-budget costs, and the tests that the library did what it says here.
+The library plans for itself (csrc/recompute.cc). This module is the same plan in Python: ``explain`` reads from it what
+a budget costs, and the tests that the library did what it says here.
 """
 
 from __future__ import annotations

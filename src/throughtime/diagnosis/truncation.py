@@ -1,0 +1,365 @@
+"""``horizon_report``: what is lost where sequences are cut, what each cut saves, and where the important part lies.
+
+Copies of the model are trained on sequences cut to so many steps, seed for seed beside those that see all of them, and
+scored on the same held rows. Beside that stands where the gradient of the trained model lies, which says what it uses;
+the trainings say whether it could do without.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from ..errors import ArgumentError, one_of
+from ..gradients.flow import LayerFlow, gradient_flow
+from ..kernels.problem import Problem
+from ..kernels.schedule import token_bytes, written
+from ..layers.paths import cell_name, recurrent_layers
+from ..layers.swapping import accelerated
+from .courses import Courses
+from .evidence import Evidence
+from .given import Given, given, rows
+from .keeping import untouched
+from .measures import Measure
+from .proofs import Gain, Scores, gain
+from .recipes import Copies, Recipe
+from .repair import held_out
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LEAST = 8  # steps of the shortest window that is tried by default
+WORSE = 0.03  # share of the whole's loss by which a window's mean may lie above it and still be advised
+KEEPS = ("last", "first", "windows")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Sequences cut to ``window`` steps.
+
+    Args:
+        window: valid steps that are left of a sequence at most.
+        keeps: "last" or "first" of them; "windows": all, each window a sequence of its own; "all": nothing is cut.
+        scores: by seed, on held sequences that are cut alike.
+        lost: how much higher the loss is than that of whole sequences, seed for seed; None for those.
+        share: of the gradient by the states of the whole sequences, that lies in these steps; NaN for "windows".
+        step_seconds: of a training step.
+        held_bytes: activations that a training step of one batch holds on the native kernel; 0 where it has no part.
+    """
+
+    window: int
+    keeps: str
+    scores: Scores
+    lost: Gain | None
+    share: float
+    step_seconds: float
+    held_bytes: int
+
+
+@dataclass(frozen=True)
+class HorizonReport:
+    """What ``horizon_report`` found; prints as a table.
+
+    Args:
+        whole: without a cut; ``cuts``: those that were tried, the longest first.
+        advised: the shortest cut that loses nothing; None where each loses something.
+        flow: through the layer that reaches furthest back, after training on whole sequences.
+        measure: what a score is. ``steps``: of each training.
+        left_out: what there was no time for.
+    """
+
+    whole: Cut
+    cuts: tuple[Cut, ...]
+    advised: Cut | None
+    flow: LayerFlow = field(repr=False)
+    measure: str
+    steps: int
+    left_out: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> str:
+        """In a sentence or two, which window is advised and why."""
+        whole = self.whole
+        if self.advised is not None:
+            cut = self.advised
+            times, saved = whole.step_seconds / cut.step_seconds, whole.held_bytes / max(cut.held_bytes, 1)
+            faster = f"; a training step is {times:.1f} times as fast" if times >= 1.1 else ""
+            memory = f"; it holds 1/{saved:.0f} of the memory" if cut.held_bytes and saved >= 1.5 else ""
+            kind = "windows of" if cut.keeps == "windows" else f"the {cut.keeps}"
+            return (
+                f"{kind} {cut.window} of {whole.window} steps are enough: {cut.scores.mean:.4g} against "
+                f"{whole.scores.mean:.4g} for all of them{faster}{memory}."
+            )
+        if not self.cuts:
+            return "no cut was tried."
+        best = min(self.cuts, key=lambda one: one.scores.mean)
+        return (
+            f"what matters lies beyond every cut that was tried: the best of them ({best.keeps} {best.window}) ends at "
+            f"{best.scores.mean:.4g}, whole sequences of {whole.window} steps at {whole.scores.mean:.4g}. Keep them "
+            f'whole; memory="..." bounds what that holds.'
+        )
+
+    def table(self) -> list[tuple[str, ...]]:
+        head = ("kept", "steps", "score", "lost [95% interval]", "of the gradient", "a training step", "holds")
+        lines: list[tuple[str, ...]] = [head]
+        for cut in (self.whole, *self.cuts):
+            share = "" if np.isnan(cut.share) else f"{cut.share:.1%}"
+            held = written(cut.held_bytes) if cut.held_bytes else ""
+            lost = "" if cut.lost is None else str(cut.lost)
+            lines.append((cut.keeps, str(cut.window), f"{cut.scores.mean:.4g}", lost, share,
+                          f"{1e3 * cut.step_seconds:.1f} ms", held))  # fmt: skip
+        return lines
+
+    def __str__(self) -> str:
+        table = self.table()
+        widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+                 for row in table]  # fmt: skip
+        left = [f"left out: {one}" for one in self.left_out]
+        return "\n".join([self.verdict, "", f"{self.measure}, after {self.steps} training steps", "", *lines, *left])
+
+    def plot(self) -> Figure:
+        """The score by window, with its interval, and the share of the gradient."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        low, high = self.whole.scores.interval
+        axes.axhspan(low, high, color="0.9")
+        axes.axhline(self.whole.scores.mean, color="0.4", label="whole sequences")
+        for keeps in dict.fromkeys(cut.keeps for cut in self.cuts):
+            cuts = [cut for cut in self.cuts if cut.keeps == keeps]
+            means = np.array([cut.scores.mean for cut in cuts])
+            reach = np.array([cut.scores.interval for cut in cuts]).T
+            axes.errorbar([cut.window for cut in cuts], means, np.abs(reach - means), fmt="o-", capsize=3,
+                          label=f"{keeps} steps alone" if keeps != "windows" else "windows")  # fmt: skip
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("steps that are kept")
+        axes.set_ylabel(self.measure)
+        axes.legend()
+        return figure
+
+
+def horizon_report(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    validation_data: Any = None,
+    fit: Mapping[str, Any] | None = None,
+    windows: Sequence[int] | None = None,
+    keeps: str | None = None,
+    seeds: int = 3,
+    steps: int = 300,
+    seconds: float = 120.0,
+) -> HorizonReport:
+    """What is lost at each length that sequences are cut to, what that saves, and which is advised.
+
+    For one target a sequence, its last or its first steps are kept. For targets at each step, sequences are cut into
+    windows that begin without a state; ``tt.Streams`` carries it over, and loses less. Copies of the model are trained
+    from fresh weights; the model itself is left bit for bit.
+
+    Args:
+        model: compiled; takes sequences of any length (``keras.Input((None, features))``).
+        x, y, validation_data, fit: as for ``check``; one array of x. Without validation data a quarter is held out.
+        windows: numbers of steps; by default halves, quarters, ... of the longest sequence, down to 8.
+        keeps: "last" or "first", of the steps of a sequence; both by default.
+        seeds: of weights and batches, 2 or more.
+        steps: of each training.
+        seconds: about how long it may take; the shortest windows are left out where there is no time.
+
+    Returns:
+        ``whole`` and ``cuts`` with scores, what they lose, their share of the gradient, time and memory; ``advised``;
+        ``verdict``; printed, a table; ``plot()``.
+
+    Raises:
+        ArgumentError: arguments that are not accepted, or a model that takes one length alone.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(256, 32, 1)).astype("float32")
+        >>> y = x[:, -3:].mean(axis=1)
+        >>> model = keras.Sequential([keras.Input((None, 1)), keras.layers.GRU(8), keras.layers.Dense(1)])
+        >>> model.compile(keras.optimizers.Adam(0.01), "mse")
+        >>> report = horizon_report(model, x, y, windows=[8], keeps="last", steps=150)
+        >>> report.advised.window
+        8
+    """
+    began = time.monotonic()
+    data = given(model, x, y, validation_data=validation_data, fit=fit)
+    if isinstance(data.x, list | tuple | dict) or np.ndim(data.x) < 2:
+        raise ArgumentError("horizon_report takes one array of x, (sequences, steps, features) or (sequences, steps).")
+    length = data.x.shape[1]
+    fixed = [tensor.shape[1] for tensor in getattr(model, "inputs", None) or () if tensor.shape[1] is not None]
+    if fixed:
+        raise ArgumentError(f"the model takes sequences of {fixed[0]} steps alone; make it keras.Input((None, ...)).")
+    if not isinstance(seeds, int) or seeds < 2 or not isinstance(steps, int) or steps < 1 or not seconds > 0:
+        raise ArgumentError(
+            f"seeds={seeds!r}, steps={steps!r}, seconds={seconds!r} are given; at least 2, at least 1 and more than 0 "
+            "are accepted."
+        )
+    data = held_out(data)
+    with untouched(model), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        evidence = Evidence(model, data, True, seconds)
+        if evidence.trace.failed is not None:
+            layer, error = evidence.trace.failed
+            raise ArgumentError(f"the model cannot be called on this data ({layer}: {error}); see tt.check.")
+        per_step = bool(evidence.outputs) and evidence.outputs[0].per_step
+        kinds = _kinds(keeps, per_step)
+        chosen = _windows(windows, length)
+        trainer = _Trainings(evidence, seeds, steps, began + seconds)
+        whole, flow = trainer.whole(length)
+        cuts, left_out = [], []
+        for window in chosen:
+            for kind in kinds:
+                if not trainer.time_left():
+                    left_out.append(f"{kind} {window}: there was no time; give more seconds=")
+                    continue
+                cuts.append(trainer.cut(window, kind, whole, flow))
+    return HorizonReport(
+        whole, tuple(cuts), _advised(whole, cuts), flow, trainer.measure, steps, tuple(left_out),
+        time.monotonic() - began,
+    )  # fmt: skip
+
+
+def _kinds(keeps: str | None, per_step: bool) -> tuple[str, ...]:
+    if per_step:
+        if keeps not in (None, "windows"):
+            raise ArgumentError(f'keeps={keeps!r} is for one target a sequence; these are at each step: "windows".')
+        return ("windows",)
+    if keeps is None:
+        return KEEPS[:2]
+    one_of("keeps", keeps, KEEPS[:2])
+    return (keeps,)
+
+
+def _windows(windows: Sequence[int] | None, length: int) -> list[int]:
+    if windows is None:
+        halves = [length // 2**power for power in range(1, 20)]
+        return [one for one in halves if one >= LEAST]
+    wrong = [one for one in windows if not isinstance(one, int | np.integer) or not 1 <= one < length]
+    if wrong or not len(windows):
+        raise ArgumentError(f"windows={list(windows)!r} is given; whole numbers from 1 to {length - 1} are accepted.")
+    return sorted({int(one) for one in windows}, reverse=True)
+
+
+class _Trainings:
+    """Trains copies on what is left of the sequences."""
+
+    def __init__(self, evidence: Evidence, seeds: int, steps: int, ends: float) -> None:
+        self.evidence, self.seeds, self.steps, self.ends = evidence, seeds, steps, ends
+        self.measure = ""
+        self.scores: list[float] = []
+        self.last = 0.0
+
+    def time_left(self) -> bool:
+        return time.monotonic() + self.last < self.ends
+
+    def whole(self, length: int) -> tuple[Cut, LayerFlow]:
+        scores, seconds, weights = self._trained(self.evidence.data, self.evidence)
+        model, data = self.evidence.model, self.evidence.data
+        for variable, value in zip(model.variables, weights, strict=True):
+            variable.assign(value)
+        assert data.validation is not None
+        some = [rows(part, slice(32)) for part in data.validation]
+        with accelerated(model):
+            found = gradient_flow(model, some[0], some[1], sample_weight=some[2])
+        flow = max(found.values(), key=lambda layer: layer.horizon())
+        self.scores = list(scores.values)
+        batch = data.batch_size
+        return Cut(length, "all", scores, None, 1.0, seconds, batch * length * self._token_bytes()), flow
+
+    def cut(self, window: int, kind: str, whole: Cut, flow: LayerFlow) -> Cut:
+        steps = self.evidence.steps
+        mask_value = steps[0].mask_value if steps else None
+        data = cut_to(self.evidence.data, window, kind, mask_value)
+        scores, seconds, _ = self._trained(data, Evidence(self.evidence.model, data, True, self.evidence.seconds))
+        lost = gain(scores.values, self.scores)
+        held = data.batch_size * window * self._token_bytes()
+        return Cut(window, kind, scores, lost, _share(flow, window, kind), seconds, held)
+
+    def _trained(self, data: Given, evidence: Evidence) -> tuple[Scores, float, list[np.ndarray]]:
+        began = time.monotonic()
+        measure = Measure(evidence, [])
+        self.measure = measure.said
+        copies = Copies(evidence.model, rows(data.x, slice(2)))
+        taken: list[float] = []
+        courses = Courses(evidence, copies, measure.held, self.steps, measure.score,
+                          lambda: taken.append(time.monotonic()))  # fmt: skip
+        found = [courses.run(Recipe(), seed, keep=seed == 0) for seed in range(self.seeds)]
+        self.last = time.monotonic() - began
+        return Scores.of(found), float(np.median(np.diff(taken))) if len(taken) > 1 else 0.0, found[0].weights
+
+    def _token_bytes(self) -> int:
+        """What the kernel holds of a step of one sequence, in all layers together."""
+        names = [(cell_name(layer), layer) for _, layer, _ in recurrent_layers(self.evidence.model)
+                 if isinstance(layer, keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM)]  # fmt: skip
+        return sum(token_bytes(Problem(name, 1, 1, 1, layer.units)) for name, layer in names if name)
+
+
+def cut_to(data: Given, window: int, kind: str, mask_value: float | None) -> Given:
+    """The data with sequences cut alike in both parts.
+
+    Example:
+        >>> x = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]], "float32")[..., None]
+        >>> data = Given(x, np.zeros((2, 1)), None, None, {}, False, None, None)
+        >>> cut_to(data, 2, "last", 0.0).x[..., 0].tolist(), cut_to(data, 2, "first", None).x[..., 0].tolist()
+        ([[2.0, 3.0], [7.0, 8.0]], [[1.0, 2.0], [4.0, 5.0]])
+    """
+
+    def cut(x: Any, y: Any, weights: Any) -> tuple[Any, Any, Any]:
+        if kind == "windows":
+            return _in_windows(x, window), _in_windows(y, window), None if weights is None else _in_windows(
+                weights, window) if np.ndim(weights) > 1 else np.repeat(weights, -(-x.shape[1] // window))  # fmt: skip
+        return _ends(x, window, kind, mask_value), y, weights
+
+    parts = cut(data.x, data.y, data.weights)
+    validation = None if data.validation is None else cut(*data.validation)
+    fit = dict(data.fit)
+    if kind == "windows":  # a batch of as many steps
+        fit["batch_size"] = data.batch_size * max(1, data.x.shape[1] // window)
+    return replace(data, x=parts[0], y=parts[1], weights=parts[2], validation=validation, fit=fit)
+
+
+def _in_windows(array: np.ndarray, window: int) -> np.ndarray:
+    """(N, T, ...) to (N * T / window, window, ...); what is left of a sequence at its end is left out."""
+    count = array.shape[1] // window
+    return array[:, : count * window].reshape(-1, window, *array.shape[2:])
+
+
+def _ends(x: np.ndarray, window: int, kind: str, mask_value: float | None) -> np.ndarray:
+    """The last or first valid steps of each sequence, padded on the right where there are fewer."""
+    if mask_value is None:
+        return x[:, -window:] if kind == "last" else x[:, :window]
+    valid = x != mask_value if x.ndim == 2 else (x != np.float32(mask_value)).any(axis=2)
+    order = np.argsort(~valid, axis=1, kind="stable")  # valid steps first, in their order
+    sorted_x = np.take_along_axis(x, order if x.ndim == 2 else order[..., None], axis=1)
+    if kind == "first":
+        return sorted_x[:, :window]
+    starts = np.maximum(valid.sum(axis=1) - window, 0)
+    places = np.minimum(starts[:, None] + np.arange(window), x.shape[1] - 1)
+    return np.take_along_axis(sorted_x, places if x.ndim == 2 else places[..., None], axis=1)
+
+
+def _share(flow: LayerFlow, window: int, kind: str) -> float:
+    """Of the norms of dL/dh_t of whole sequences, how much lies in the steps that are kept."""
+    if kind == "windows":
+        return float("nan")
+    every = flow.rows()
+    kept = sum(float(one[-window:].sum() if kind == "last" else one[:window].sum()) for one in every)
+    return kept / max(sum(float(one.sum()) for one in every), 1e-30)
+
+
+def _advised(whole: Cut, cuts: Sequence[Cut]) -> Cut | None:
+    """The shortest that is not provably worse, nor by more than a little in the mean."""
+    bar = whole.scores.mean + WORSE * abs(whole.scores.mean)
+    enough = [one for one in cuts if one.lost is not None and one.lost.low <= 0 and one.scores.mean <= bar]
+    return min(enough, key=lambda one: (one.window, one.scores.mean), default=None)
