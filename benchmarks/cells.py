@@ -32,10 +32,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from layers import names
-from machine import machine_line
 
 import throughtime as tt
+from layers import names
+from machine import machine_line
 
 UNITS, BITS, LONG = 64, 40, 1000
 PARTS = ("equal", "parity", "memory", "time")
