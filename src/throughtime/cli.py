@@ -121,6 +121,9 @@ def train(
     patience: Annotated[
         int | None, typer.Option(help="Epochs in vain until it stops; by default from the data.")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Most bytes held between forward and backward pass, as 256MiB; the same results.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split, the initial weights and the batches.")] = 0,
     out: Annotated[str | None, typer.Option(help="Run directory. By default a new one, runs/NAME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in the run directory.")] = False,
@@ -172,6 +175,7 @@ def train(
         learning_rate=learning_rate,
         epochs=epochs,
         patience=patience,
+        memory=memory,
         seed=seed,
         out=directory,
         resume=resume,
@@ -268,13 +272,19 @@ def demo(
 @app.command()
 def explain(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A saved model, .keras; or a run directory.")],
+    batch_size: Annotated[
+        int | None, typer.Option(help="Sequences of a batch: says what a training step holds of each layer.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Time steps of a sequence, for that.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Most bytes to hold, for that; as 256MiB.")] = None,
 ) -> None:
     """Say for each recurrent layer of a saved model whether it runs on the native kernel, and if not, why."""
     choose_backend()
     from .layers.explanation import explain as explanation_of
     from .layers.swapping import accelerate, load_model
 
-    typer.echo(str(explanation_of(accelerate(load_model(file)))))
+    model = accelerate(load_model(file), memory=memory)
+    typer.echo(str(explanation_of(model, batch_size=batch_size, steps=steps)))
 
 
 @app.command()

@@ -147,7 +147,13 @@ def _fitting(setting: Setting, kinds: tuple[tuple[torch.Size, torch.dtype] | Non
         raise ArgumentError("a recurrence takes x of shape (B, T, F) and recurrent_kernel of shape (H, G*H).")
     batch, steps, features = x[0]
     problem = Problem(
-        setting.cell, batch, steps, features, recurrent_kernel[0][0], setting.reverse, setting.zero_masked,
+        setting.cell,
+        batch,
+        steps,
+        features,
+        recurrent_kernel[0][0],
+        setting.reverse,
+        setting.zero_masked,
         keep_bytes=setting.memory,
     )
     shapes = _shapes(problem)
