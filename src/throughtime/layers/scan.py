@@ -12,7 +12,7 @@ and nothing of the chunks. It is made of differentiable operations, so second de
 forward mode for it.
 
 ``keras.ops.associative_scan`` was measured and left: it also forms the products of all a_t, which nobody needs, and
-took 1.5 to 8 times as long (``benchmarks/scan.py``). On PyTorch it makes float32 of float64 (Keras 3.15), under XLA on
+took 1.2 to 8 times as long (``benchmarks/scan.py``). On PyTorch it makes float32 of float64 (Keras 3.15), under XLA on
 TensorFlow it fails, and where TensorFlow does not know the number of steps it cannot be traced.
 
 A number is a tuple: ``(real,)``, or ``(real, imaginary)``, because not every backend differentiates complex arrays.
@@ -24,7 +24,8 @@ from typing import Any
 
 from keras import ops
 
-# Of 2, 4, 8, 16 and 32 the fastest on PyTorch and TensorFlow, and on JAX within the noise of 4 (benchmarks/scan.py).
+# Of 2, 4, 8, 16 and 32 none is much better on all three backends; 4 is a fifth better on JAX, 32 compiles for long
+# and is several times slower there (benchmarks/scan.py, on 2 cores).
 RADIX = 8
 # Where TensorFlow does not know T: cut into chunks twice, then a loop over powers of two on what is left, T / 64.
 DEPTH = 2
