@@ -9,6 +9,7 @@ import pytest
 import throughtime as tt
 from throughtime.diagnosis.given import Given
 from throughtime.diagnosis.truncation import HorizonReport, cut_to
+from throughtime.report.page import render
 
 pytestmark = pytest.mark.backend
 STEPS = 24
@@ -43,6 +44,8 @@ def test_what_lies_at_the_end_needs_the_last_steps_alone() -> None:
     # A GRU of 8 units: 320 bytes a step of a sequence, 32 of them in a batch.
     assert report.whole.held_bytes == 320 * 32 * 24 and {cut.held_bytes for cut in report.cuts} == {61440, 122880}
     assert report.plot().axes
+    page = render({"cuts": report.evidence()})
+    assert "What shorter sequences would lose" in page and report.verdict[1:] in page and "score-by-window" in page
     for one, other in zip(before, model.get_weights(), strict=True):
         assert np.array_equal(one, other)
 

@@ -125,6 +125,19 @@ class HorizonReport:
         left = [f"left out: {one}" for one in self.left_out]
         return "\n".join([self.verdict, "", f"{self.measure}, after {self.steps} training steps", "", *lines, *left])
 
+    def evidence(self) -> dict[str, Any]:
+        """For the section of the report."""
+        head, *rows = self.table()
+        lines: dict[str, dict[str, list[float]]] = {}
+        for cut in self.cuts:
+            line = lines.setdefault(cut.keeps, {"window": [], "score": []})
+            line["window"].append(cut.window)
+            line["score"].append(cut.scores.mean)
+        return {
+            "verdict": self.verdict, "columns": head, "rows": rows, "left_out": self.left_out, "lines": lines,
+            "whole": self.whole.scores.mean, "measure": f"{self.measure}, after {self.steps} training steps",
+        }  # fmt: skip
+
     def plot(self) -> Figure:
         """The score by window, with its interval, and the share of the gradient."""
         from matplotlib.figure import Figure

@@ -108,6 +108,34 @@ def _by_epoch(name: str, title: str, epoch: np.ndarray, lines: dict[str, np.ndar
     return Chart(title, drawn.svg, f"{title} by epoch: {'; '.join(ends)}.", note=" ".join(notes))
 
 
+def score_by_window(given: Evidence) -> Chart | None:
+    """The score of trainings on sequences that were cut, by the steps that are left, beside that of whole ones."""
+    lines = {
+        str(name): (_floats(line["window"]), _floats(line["score"]))
+        for name, line in (given.get("lines") or {}).items()
+    }
+    lines = {name: line for name, line in lines.items() if line[0].size and np.isfinite(line[1]).any()}
+    if not lines or not numbers.finite(given.get("whole")):
+        return None
+    whole = float(given["whole"])
+    with canvas("score-by-window", height=220, right=78, bottom=42) as drawn:
+        drawn.axes.set_xscale("log", base=2)
+        drawn.axes.axhline(whole, color=COLOUR["muted"], linewidth=1, dashes=(4, 2))
+        roles = dict(zip(lines, ("network", *(role for role, _ in BASELINES)), strict=False))
+        for name, (window, score) in lines.items():
+            drawn.line(window, score, roles[name])
+        drawn.axes.set_xticks(sorted({float(one) for window, _ in lines.values() for one in window}))
+        drawn.axes.get_xaxis().set_major_formatter(lambda value, _: f"{value:.0f}")
+        drawn.axes.minorticks_off()
+        drawn.axes.set_xlabel("steps that are kept")
+        ends = {name: (score[np.argsort(window)], roles[name]) for name, (window, score) in lines.items()}
+        _label_ends(drawn.axes, ends | {"whole": (np.array([whole]), "muted")})
+    said = "; ".join(f"{name} from {numbers.number(float(score[0]))} to {numbers.number(float(score[-1]))}"
+                     for name, (_, score) in lines.items())  # fmt: skip
+    text = f"Score by the steps that are kept, the most first: {said}; whole sequences {numbers.number(whole)}."
+    return Chart("What cutting costs", drawn.svg, text, note=str(given.get("measure", "")))
+
+
 def _whole_ticks(axes: Any) -> None:
     """Few ticks, at whole numbers where the span has enough of them."""
     from matplotlib.ticker import MaxNLocator

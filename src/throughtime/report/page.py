@@ -16,12 +16,14 @@ from ..errors import RunError
 from . import numbers, sections
 
 if TYPE_CHECKING:
+    from ..diagnosis.truncation import HorizonReport
     from ..training.run import Run
 
 Evidence = Mapping[str, Any]
 _HERE = Path(__file__).parent
 _TASKS = {"classify": "classification", "regress": "regression", "tag": "tagging", "forecast": "forecasting"}
-_SECTIONS = ("scores", "forecasts", "confusion", "regression", "curves", "flow", "findings", "data", "settings")
+_SECTIONS = ("scores", "forecasts", "confusion", "regression", "curves", "flow", "cuts", "findings", "data",
+             "settings")  # fmt: skip
 
 
 def render(evidence: Evidence) -> str:
@@ -81,6 +83,7 @@ def write_report(
     command: str | None = None,
     split: str | None = None,
     table: str | None = None,
+    cuts: HorizonReport | None = None,
 ) -> Path:
     """The report of a run as one self-contained HTML file; returns its path.
 
@@ -90,10 +93,14 @@ def write_report(
         command: the command line that made the run, if one did.
         split: the arguments of ``split`` that made the parts, for the lines that repeat the run.
         table: the path of the file that was read.
+        cuts: what ``horizon_report`` found, for a section on what shorter sequences would lose.
 
     Raises:
         RunError: the folder of ``path`` does not exist.
     """
     from .evidence import evidence  # with it come Keras and all of training, which a page from JSON does not need
 
-    return write(evidence(run, part=part, title=title, command=command, split=split, table=table), path)
+    shown = evidence(run, part=part, title=title, command=command, split=split, table=table)
+    if cuts is not None:
+        shown["cuts"] = cuts.evidence()
+    return write(shown, path)

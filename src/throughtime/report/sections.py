@@ -301,6 +301,18 @@ def _of_last(ratio: Any) -> str:
     return numbers.share(ratio) if ratio >= REACHES or ratio == 0 else numbers.number(float(ratio), 2)
 
 
+def cuts(evidence: Evidence) -> dict[str, Any] | None:
+    """What is lost where sequences are cut, and what that saves."""
+    given = evidence.get("cuts") or {}
+    if not given.get("rows"):
+        return None
+    chart = charts.score_by_window(given)
+    rows = [[str(cell) for cell in row] for row in given["rows"]]
+    note = " ".join(f"Left out: {one}." for one in given.get("left_out") or [])
+    table = Table("In numbers", tuple(map(str, given["columns"])), rows, strong=(0,), note=note)
+    return {"text": _capital(str(given.get("verdict", ""))), "chart": chart, "table": table}
+
+
 def findings(evidence: Evidence) -> dict[str, Any] | None:
     """What was found before the training, what follows from it, and what was looked at."""
     given = evidence.get("findings") or {}
