@@ -11,7 +11,6 @@ from throughtime.diagnosis.given import Given
 from throughtime.diagnosis.truncation import HorizonReport, cut_to
 from throughtime.report.page import render
 
-pytestmark = pytest.mark.backend
 STEPS = 24
 
 
@@ -32,6 +31,7 @@ def by_cut(report: HorizonReport) -> dict[tuple[str, int], float]:
     return {(cut.keeps, cut.window): cut.scores.mean for cut in report.cuts}
 
 
+@pytest.mark.backend
 def test_what_lies_at_the_end_needs_the_last_steps_alone() -> None:
     x, model = series(), model_of()
     before = model.get_weights()

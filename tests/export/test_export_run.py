@@ -24,7 +24,6 @@ from throughtime.training.run import Run
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 
-pytestmark = pytest.mark.backend
 
 LENGTHS = (9, 1, 6, 14, 3)
 SHOPS = ("n", "s", "w", "rare")

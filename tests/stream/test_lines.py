@@ -23,8 +23,6 @@ from throughtime.training.baselines import Baselines
 from throughtime.training.networks import build_network, feeds_of
 from throughtime.training.run import Run
 
-pytestmark = pytest.mark.backend
-
 
 def rows_of(kind: str, seed: int = 0) -> pa.Table:
     """Three sequences whose rows are mixed, with gaps in the numbers and a rare category."""
