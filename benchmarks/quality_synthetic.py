@@ -75,7 +75,7 @@ TASKS = {
     "adding-lstm-600": Task(adding, "LSTM", 130, 600, 0.164, 1 / 6, 3000),
     "adding-rnn-600": Task(adding, "SimpleRNN", 262, 600, 0.177, 1 / 6, 3000),
     "adding-rnn-200": Task(adding, "SimpleRNN", 262, 200, None, 1 / 6, 6000),
-    "copy-lstm-1000": Task(copying, "LSTM", 126, 1000, 0.0204, 10 * np.log(8) / 1020, 600),
+    "copy-lstm-1000": Task(copying, "LSTM", 126, 1000, 0.0204, 10 * np.log(8) / 1020, 300),
 }
 
 
