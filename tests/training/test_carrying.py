@@ -239,7 +239,8 @@ def test_a_model_that_cannot_carry_is_refused(made: Callable[[], keras.Model], m
     streams = tt.Streams(sequences(), window=4, batch=3)
     model = made()
     for run in (lambda: fit(model, streams), lambda: model.predict(streams, callbacks=[tt.CarryState(streams)])):
-        with pytest.raises(ValueError, match=message):
+        # Of another batch size Keras itself speaks first where it builds the loss; 3.11 has a RuntimeError for it.
+        with pytest.raises((ValueError, RuntimeError), match=message):
             run()
 
 
@@ -282,8 +283,9 @@ def test_what_would_train_on_wrong_states_is_refused() -> None:
         fit(model, streams)
 
 
-def test_a_single_window_without_the_callback_is_refused() -> None:
-    model, streams = network(), tt.Streams(sequences([3, 4]), window=5, batch=3)
+@pytest.mark.parametrize("lengths", [[3, 4], [3, 8]], ids=["one window", "two windows"])
+def test_an_epoch_of_few_windows_is_refused_without_the_callback(lengths: list[int]) -> None:
+    model, streams = network(), tt.Streams(sequences(lengths), window=5, batch=3)
     fit(model, streams, epochs=3)
     with refused("nobody sees to the states"):
         model.fit(streams, shuffle=False, epochs=2, verbose=0)

@@ -128,6 +128,7 @@ class Streams(keras.utils.PyDataset):
         self._open = self._shortened = self._attended = False
         self._reached, self._served, self._unattended = -1, 0, 0
         self.disordered = False
+        self._looked_at = 2 if keras.backend.backend() == "jax" else 1
         self.start_at(0)
 
     def _targets(self, y: Values | None) -> tuple[np.ndarray | None, bool]:
@@ -254,7 +255,7 @@ class Streams(keras.utils.PyDataset):
 
     def on_epoch_begin(self) -> None:
         self._open, self._reached, self._served, self.disordered = True, -1, 0, False
-        if len(self) == 1 and self._unattended and not self._attended:
+        if len(self) <= self._looked_at and self._unattended and not self._attended:
             self._refuse_unattended()
 
     def on_epoch_end(self) -> None:
@@ -265,7 +266,7 @@ class Streams(keras.utils.PyDataset):
         """Sees what would train on wrong states.
 
         Nothing is raised at the first window that is asked for: on JAX, Keras has the weights in its hands then, and
-        would drop them. And it is one window that Keras takes to build a model, before it calls callbacks.
+        would drop them. And Keras takes a window to build a model, on JAX up to two, before it calls callbacks.
         """
         self._shortened = False  # Keras has counted the windows by now
         self.disordered = self.disordered or index > self._reached + 1
@@ -273,7 +274,7 @@ class Streams(keras.utils.PyDataset):
         self._served += 1
         if not self._attended:
             self._unattended += 1
-            if self._served > 1:
+            if self._served > self._looked_at:
                 self._refuse_unattended()
 
     def _refuse_unattended(self) -> None:
