@@ -26,7 +26,7 @@ from .measures import Measure
 from .pasting import code_of, metric_names
 from .proofs import Change, Gain, Repair, Scores, Tried, gain
 from .recipes import Copies, Recipe, loss_of, loss_weights_of, optimizer_config
-from .remedies import Remedy, remedies_for
+from .remedies import Remedy, at_once, remedies_for
 
 STEPS = 300  # of each training: Adam at 0.001 learns what is easy in as many
 LONG = 600  # where something has to be learned across many steps of time
@@ -154,12 +154,7 @@ class _Attempt:
             if found.kept:
                 best, recipe = self._last, changed
                 changes.append(remedy)
-        every, together = Recipe(), []
-        for remedy in self.remedies:
-            changed = remedy.change(every)
-            if changed != every and every.rate in (None, changed.rate):  # of two rates the first one
-                every = changed
-                together.append(remedy)
+        every, together = at_once(self.remedies)
         alone = [remedy.change(Recipe()) for remedy in self.remedies]
         if not changes and every not in alone and self._time_for(None):
             found = self._tried("all of these at once", self.remedies[0].code, every, best)
