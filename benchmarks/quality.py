@@ -14,6 +14,8 @@ whenever the loss is below a tenth of that of guessing, up to 1,000; beside it t
 from the first step over 1,000 blanks, and Keras's defaults over 1,000 blanks, for as many seconds each.
 
 Music (quality_music.py): LSTM, GRU and SimpleRNN of 300,000 (JSB chorales) and 1,000,000 parameters (Nottingham).
+
+Text (quality_text.py): Tiny Shakespeare by character, in windows of 100 with the state carried.
 """
 
 from __future__ import annotations
@@ -31,10 +33,11 @@ import numpy as np
 
 import quality_music
 import quality_synthetic
+import quality_text
 from layers import names
 from machine import machine_line
 
-PARTS = (quality_synthetic, quality_music)
+PARTS = (quality_synthetic, quality_music, quality_text)
 TASKS = {name: part for part in PARTS for name in part.TASKS}
 say = partial(print, flush=True)
 
