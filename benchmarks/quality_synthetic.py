@@ -59,11 +59,11 @@ class Task:
         """Keras's defaults, compiled; with chrono biases for ``bias`` steps where they are asked for."""
         layer = getattr(keras.layers, self.cell)
         if self.data is adding:
-            model = keras.Sequential([keras.Input((None, 2)), layer(self.units), keras.layers.Dense(1)])
+            model = keras.Sequential([keras.Input((None, 2)), layer(self.units, name="cell"), keras.layers.Dense(1)])
             model.compile("adam", "mse")
             return model
         output = keras.layers.Dense(10, activation="softmax")
-        model = keras.Sequential([keras.Input((None, 10)), layer(self.units, return_sequences=True), output])
+        model = keras.Sequential([keras.Input((None, 10)), layer(self.units, return_sequences=True, name="cell"), output])
         if bias is not None:
             long = np.log(np.random.default_rng(0).uniform(1, bias - 1, self.units))
             model.layers[0].cell.bias.assign(np.concatenate([-long, long, 0 * long, 0 * long]))
