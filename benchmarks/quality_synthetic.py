@@ -63,7 +63,9 @@ class Task:
             model.compile("adam", "mse")
             return model
         output = keras.layers.Dense(10, activation="softmax")
-        model = keras.Sequential([keras.Input((None, 10)), layer(self.units, return_sequences=True, name="cell"), output])
+        model = keras.Sequential(
+            [keras.Input((None, 10)), layer(self.units, return_sequences=True, name="cell"), output]
+        )
         if bias is not None:
             long = np.log(np.random.default_rng(0).uniform(1, bias - 1, self.units))
             model.layers[0].cell.bias.assign(np.concatenate([-long, long, 0 * long, 0 * long]))
