@@ -1,4 +1,4 @@
-"""What is written for users runs: the examples of every docstring, and the code of README."""
+"""What is written for users runs: the examples of every docstring, and the code of README and of the pages of docs."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def vowels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
 
 
 def test_the_python_of_readme_runs(vowels: Path) -> None:
@@ -68,6 +68,15 @@ def test_the_python_of_readme_runs(vowels: Path) -> None:
     for block in found:
         exec(compile(block, "README.md", "exec"), {})
     assert (vowels / "report.html").exists()
+
+
+@pytest.mark.parametrize("page", ["docs/cells.md", "docs/long-sequences.md"])
+def test_the_python_of_other_pages_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = blocks("python", page)
+    assert found
+    for block in found:
+        exec(compile(block, page, "exec"), {})
 
 
 def test_the_commands_of_readme_run(vowels: Path, monkeypatch, capfd) -> None:
