@@ -32,7 +32,8 @@ def _let_go_of_what_was_compiled() -> Iterator[None]:
 # the time there, and seconds on PyTorch. All of them run on PyTorch, and a fixed third on each of the others.
 COMPILED = (
     "layers/test_scan.py", "layers/test_scanned.py", "layers/test_equality.py", "layers/test_memory.py",
-    "layers/test_swapping.py", "layers/test_stateful.py", "gradients/test_locating.py", "diagnosis/test_check.py",
+    "layers/test_swapping.py", "layers/test_stateful.py", "gradients/test_locating.py", "gradients/test_flow.py",
+    "diagnosis/test_check.py",
     "stream/test_stream.py", "training/test_carrying.py", "training/test_networks.py", "training/test_run.py",
     "training/test_train.py",
 )  # fmt: skip
