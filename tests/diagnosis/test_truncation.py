@@ -63,7 +63,8 @@ def test_the_valid_steps_of_padded_sequences_are_kept() -> None:
         row[length:] = 9.0
     y = np.array([row[(row != 9).any(1)][-1, 1] for row in x])
     report = tt.horizon_report(model_of(masked=True), x, y, windows=[4], keeps="last", steps=60, seeds=2, seconds=600)
-    assert report.cuts[0].lost is not None and report.cuts[0].lost.low <= 0 and report.cuts[0].scores.mean < 0.5
+    # Of a variance of 1.08. Not by the interval of two seeds, which lies to one side of 0 by chance on some backend.
+    assert report.cuts[0].scores.mean < 0.05 and report.whole.scores.mean < 0.05
 
 
 def test_targets_at_each_step_are_cut_into_windows() -> None:

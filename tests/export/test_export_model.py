@@ -9,15 +9,14 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from keras import layers
 
 import throughtime as tt
 from throughtime.errors import ArgumentError, BackendError, RunError
 from throughtime.export.model import export_model
-
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
 
 # Both sides compute in float32 over seven steps.
 TOLERANCE = 1e-5

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 import numpy as np
+import onnx
+import onnxruntime
 import pyarrow as pa
 import pytest
 from keras import layers
@@ -20,10 +22,6 @@ from throughtime.ragged import Ragged
 from throughtime.training.baselines import Baselines
 from throughtime.training.networks import build_network, feeds_of
 from throughtime.training.run import Run
-
-onnxruntime = pytest.importorskip("onnxruntime")
-onnx = pytest.importorskip("onnx")
-
 
 LENGTHS = (9, 1, 6, 14, 3)
 SHOPS = ("n", "s", "w", "rare")

@@ -73,6 +73,7 @@ def test_too_small_a_budget_is_refused_where_the_layer_is_called() -> None:
     layer = tt.LSTM(16, memory=2000)
     x = keras.ops.convert_to_tensor(np.zeros((2, 3000, 1), np.float32))
     layer.build(x.shape)
+    # TensorFlow may raise it as an error of its own.
     with pytest.raises(Exception, match="is too small for 2 sequences of 3,000 steps and 16 units"):
         gradients(layer, np.zeros((2, 3000, 1), np.float32), None, [np.zeros((2, 16), np.float32)] * 2,
                   np.random.default_rng(0))  # fmt: skip
@@ -84,6 +85,12 @@ def test_what_is_no_number_of_bytes_is_refused(memory: object) -> None:
         tt.GRU(4, memory=memory)
     with pytest.raises(tt.ThroughtimeError, match="256MiB"):
         tt.accelerate(keras.layers.GRU(4), memory=memory)  # type: ignore[arg-type]
+
+
+def test_a_model_that_could_not_keep_to_it_is_refused() -> None:
+    for layer in (tt.MinGRU(4), keras.layers.GRU(4, recurrent_dropout=0.5)):
+        with pytest.raises(tt.ThroughtimeError, match="no layer of the model runs on the native kernel"):
+            tt.accelerate(keras.Sequential([keras.Input((None, 1)), layer]), memory="1MiB")
 
 
 def test_it_is_no_part_of_a_saved_file(tmp_path: Path) -> None:

@@ -18,9 +18,8 @@ import numpy as np
 
 from ..errors import ArgumentError, one_of
 from ..gradients.flow import LayerFlow, gradient_flow
-from ..kernels.problem import Problem
-from ..kernels.schedule import token_bytes, written
-from ..layers.paths import cell_name, recurrent_layers
+from ..kernels.schedule import written
+from ..layers.paths import bytes_a_step, recurrent_layers
 from ..layers.swapping import accelerated
 from .courses import Courses
 from .evidence import Evidence
@@ -288,7 +287,7 @@ class _Trainings:
         flow = max(found.values(), key=lambda layer: layer.horizon())
         self.scores = list(scores.values)
         batch = data.batch_size
-        return Cut(length, "all", scores, None, 1.0, seconds, batch * length * self._token_bytes()), flow
+        return Cut(length, "all", scores, None, 1.0, seconds, batch * length * self._bytes_a_step()), flow
 
     def cut(self, window: int, kind: str, whole: Cut, flow: LayerFlow) -> Cut:
         steps = self.evidence.steps
@@ -296,7 +295,7 @@ class _Trainings:
         data = cut_to(self.evidence.data, window, kind, mask_value)
         scores, seconds, _ = self._trained(data, Evidence(self.evidence.model, data, True, self.evidence.seconds))
         lost = gain(scores.values, self.scores)
-        held = data.batch_size * window * self._token_bytes()
+        held = data.batch_size * window * self._bytes_a_step()
         return Cut(window, kind, scores, lost, _share(flow, window, kind), seconds, held)
 
     def _trained(self, data: Given, evidence: Evidence) -> tuple[Scores, float, list[np.ndarray]]:
@@ -311,11 +310,9 @@ class _Trainings:
         self.last = time.monotonic() - began
         return Scores.of(found), float(np.median(np.diff(taken))) if len(taken) > 1 else 0.0, found[0].weights
 
-    def _token_bytes(self) -> int:
+    def _bytes_a_step(self) -> int:
         """What the kernel holds of a step of one sequence, in all layers together."""
-        names = [(cell_name(layer), layer) for _, layer, _ in recurrent_layers(self.evidence.model)
-                 if isinstance(layer, keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM)]  # fmt: skip
-        return sum(token_bytes(Problem(name, 1, 1, 1, layer.units)) for name, layer in names if name)
+        return sum(bytes_a_step(layer) for _, layer, _ in recurrent_layers(self.evidence.model))
 
 
 def cut_to(data: Given, window: int, kind: str, mask_value: float | None) -> Given:

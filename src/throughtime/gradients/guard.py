@@ -193,12 +193,12 @@ class Guard(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if not self._guarded.serves(self._guarded.model) and not isinstance(self._guarded.model.train_function, _Armed):
+        if not self._guarded.serves(self._guarded.model) and not isinstance(self._guarded.model.train_function, Armed):
             self._step = GuardedStep(self.model)  # another callback had the step compiled anew
         # Ours is there for one step alone: whatever interrupts a training, the model is as it was.
-        if _Armed.disarm(self._guarded.model):
+        if Armed.disarm(self._guarded.model):
             raise ArgumentError("two Guards are in the callbacks of one fit; one is accepted.")
-        self._guarded.model.__dict__["train_function"] = _Armed(self)
+        self._guarded.model.__dict__["train_function"] = Armed(self)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         step = self._guarded
@@ -361,7 +361,7 @@ class Guard(keras.callbacks.Callback):
             self.events.append(Event(**{**event, "found": found}))
 
 
-class _Armed:
+class Armed:
     """A model's ``train_function`` for one step."""
 
     def __init__(self, guard: Guard) -> None:
@@ -371,9 +371,9 @@ class _Armed:
     def disarm(model: keras.Model) -> bool:
         """Whether there was one."""
         armed = model.train_function
-        if isinstance(armed, _Armed):
+        if isinstance(armed, Armed):
             model.__dict__["train_function"] = armed.before
-        return isinstance(armed, _Armed)
+        return isinstance(armed, Armed)
 
     def __call__(self, *given: Any) -> Any:
         step = self.guard._guarded

@@ -41,8 +41,7 @@ def check_budget(problem: Problem) -> Need:
     Raises:
         ArgumentError: it is too small; names the smallest that is accepted.
     """
-    budget = problem.keep_bytes or keep_at_most(0)
-    return need(problem, budget, shards=problem.threads or threads())
+    return need(problem, problem.keep_bytes, shards=problem.threads or threads())
 
 
 # By address ---------------------------------------------------------------------------------------------------------

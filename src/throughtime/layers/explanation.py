@@ -61,13 +61,13 @@ class Explanation(Sequence[LayerPath]):
 
     def table(self) -> list[tuple[str, ...]]:
         """Header and rows, as text; the last column may be long."""
-        head, rows = ["layer", "cell", "units", "path"], [
-            [row.layer, row.cell, str(row.units or ""), row.path] for row in self._rows
-        ]  # fmt: skip
-        if any(row.memory for row in self._rows):
-            head.append("held for the backward pass")
-            rows = [[*cells, row.memory] for cells, row in zip(rows, self._rows, strict=True)]
-        return [(*head, "why"), *((*cells, row.reason) for cells, row in zip(rows, self._rows, strict=True))]
+        asked = any(row.memory for row in self._rows)
+        head = ("layer", "cell", "units", "path", *(("held for the backward pass",) if asked else ()), "why")
+        rows = (
+            (row.layer, row.cell, str(row.units or ""), row.path, *((row.memory,) if asked else ()), row.reason)
+            for row in self._rows
+        )
+        return [head, *rows]
 
     def __str__(self) -> str:
         if not self._rows:

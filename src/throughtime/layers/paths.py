@@ -11,6 +11,9 @@ from typing import Any
 
 import keras
 
+from ..kernels.problem import Problem
+from ..kernels.schedule import token_bytes
+
 FUSED_DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -48,6 +51,17 @@ def cell_name(layer: keras.layers.RNN) -> str | None:
     if isinstance(layer, keras.layers.SimpleRNN):
         return {keras.activations.tanh: "rnn_tanh", keras.activations.relu: "rnn_relu"}.get(layer.activation)
     return None
+
+
+def bytes_a_step(layer: keras.layers.RNN) -> int:
+    """What the kernel holds of a step of one sequence between forward and backward pass; 0 for a cell it does not have.
+
+    Example:
+        >>> bytes_a_step(keras.layers.LSTM(128))
+        3072
+    """
+    name = cell_name(layer)
+    return 0 if name is None else token_bytes(Problem(name, batch=1, steps=1, features=1, units=layer.units))
 
 
 def recurrent_layers(model: keras.Layer) -> Iterator[tuple[str, keras.layers.RNN, keras.Layer | None]]:

@@ -12,11 +12,10 @@ from pathlib import Path
 import keras
 
 from ..errors import ArgumentError, first_line
-from ..kernels.problem import Problem
-from ..kernels.schedule import byte_count, token_bytes
+from ..kernels.schedule import byte_count
 from .explanation import WRAPPERS
 from .explanation import explain as explain
-from .paths import cell_name, why_not_fused
+from .paths import bytes_a_step, why_not_fused
 from .recurrent import OURS
 
 
@@ -38,7 +37,7 @@ def accelerate(model: keras.Layer, *, memory: int | str | None = None) -> keras.
         The same model.
 
     Raises:
-        ArgumentError: not a Keras model or layer; ``memory`` that is no number of bytes.
+        ArgumentError: not a Keras model or layer; ``memory`` that is no number of bytes, or that no layer can keep to.
 
     Example:
         >>> model = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(8), keras.layers.Dense(1)])
@@ -58,11 +57,16 @@ def set_memory(model: keras.Layer, memory: int | str) -> None:
     """Gives each layer of ours on the kernel its share: what it has to hold a step, of what all have to.
 
     Raises:
-        ArgumentError: no number of bytes.
+        ArgumentError: no number of bytes, or no layer that could keep to it.
     """
     budget = byte_count(memory)
     layers = [layer for layer in _layers(model) if type(layer) in OURS.values() and why_not_fused(layer) is None]
-    each = [token_bytes(Problem(cell_name(layer) or "", 1, 1, 1, layer.units)) for layer in layers]
+    if not layers:
+        raise ArgumentError(
+            f"memory={memory!r} is given, and no layer of the model runs on the native kernel; tt.explain(model) says "
+            "why. tt.accelerate(model) puts Keras's own layers on it."
+        )
+    each = [bytes_a_step(layer) for layer in layers]
     for layer, mine in zip(layers, each, strict=True):
         layer.memory = max(1, budget * mine // sum(each))
 

@@ -24,7 +24,7 @@ from ..data.transforms import raw_inputs
 from ..errors import ArgumentError, DataError, listed, nearest
 from ..files import finite
 from ..ragged import Ragged
-from ..training.predictions import Predictions, as_probabilities, predict_examples
+from ..training.predictions import Predictions, predict_examples, values_of
 from ..training.run import Run
 from .stream import Stream
 
@@ -105,15 +105,10 @@ class RunStream:
         if self._forecast is not None:
             return self._ahead(past, numbers, codes, replace(data, schema=schema), at)
         outputs = self._answer(past, numbers, codes)[None]
-        preparation, probabilities = self._preparation, None
-        if preparation.classes:
-            probabilities = as_probabilities(outputs, len(preparation.classes))
-            values: Any = preparation.labels(probabilities)
-        else:
-            assert preparation.outputs is not None
-            values = preparation.outputs.invert(outputs)
+        values, probabilities = values_of(self._preparation, outputs)
         return Predictions(
-            schema=schema, values=Ragged(values, data.offsets), ids=data.ids, classes=preparation.classes, time=at,
+            schema=schema, values=Ragged(values, data.offsets), ids=data.ids, time=at,
+            classes=self._preparation.classes,
             probabilities=None if probabilities is None else Ragged(probabilities, data.offsets),
         ).table()  # fmt: skip
 

@@ -22,7 +22,7 @@ from keras import ops
 
 from ..data.streams import Streams
 from ..errors import ArgumentError, RunError, listed
-from ..gradients.guard import Guard, _Armed
+from ..gradients.guard import Armed, Guard
 from ..layers.carrying import Carrying
 from ..layers.paths import recurrent_layers
 from .position import Position
@@ -139,7 +139,7 @@ class CarryState(keras.callbacks.Callback):
         window = self.streams.first + batch
         if window == len(self.streams):
             # Keras begins a batch before it finds that there is none, and on TensorFlow counts it as a step.
-            _Armed.disarm(self._model)
+            Armed.disarm(self._model)
             raise StopIteration
         if self.every and window and window % self.every == 0:
             # Not at the end of the batch before, when callbacks after this one were still to have their say.
@@ -201,8 +201,9 @@ class CarryState(keras.callbacks.Callback):
                         f"{layer.name!r} carries the states of {rows or 'no'} rows, and the Streams has batch="
                         f"{streams.batch}; build the model with keras.Input(batch_shape=({streams.batch}, None, ...))."
                     )
-            if hasattr(model, "outputs"):  # not a subclassed one
-                streams.masked = any(getattr(one, "_keras_mask", None) is not None for one in model.outputs)
+            outputs = getattr(model, "outputs", None)  # a subclassed one has none
+            if outputs is not None:
+                streams.masked = any(getattr(one, "_keras_mask", None) is not None for one in outputs)
             streams.attend()
         return model
 

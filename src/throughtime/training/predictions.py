@@ -187,13 +187,7 @@ def answer(
     examples = preparation.apply(data, targets=False)
     outputs = predict_examples(model, examples, feeds, pad_value=pad_value)
     per_step = examples.per == "step"
-    probabilities: Any = None
-    if preparation.classes:
-        probabilities = as_probabilities(outputs, len(preparation.classes))
-        values: Any = preparation.labels(probabilities)
-    else:
-        assert preparation.outputs is not None
-        values = preparation.outputs.invert(outputs)
+    values, probabilities = values_of(preparation, outputs)
     if per_step:
         values = Ragged(values, data.offsets)
         probabilities = None if probabilities is None else Ragged(probabilities, data.offsets)
@@ -205,6 +199,15 @@ def answer(
         classes=preparation.classes,
         time=data.time if per_step else None,
     )
+
+
+def values_of(preparation: Preparation, outputs: np.ndarray) -> tuple[Any, Any]:
+    """What the network's outputs say: classes and their probabilities, or numbers in their own unit and None."""
+    if preparation.classes:
+        probabilities = as_probabilities(outputs, len(preparation.classes))
+        return preparation.labels(probabilities), probabilities
+    assert preparation.outputs is not None
+    return preparation.outputs.invert(outputs), None
 
 
 def _readable(time: np.ndarray) -> np.ndarray:
