@@ -14,6 +14,8 @@ from hypothesis import settings
 # What XLA compiled for one test serves the next: most of the suite's time on JAX would go there. Subprocesses share it.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "throughtime-tests-xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
+# A test runs what it compiled once or twice: LLVM is not asked to make it fast. It saves a quarter of the time on JAX.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 " + os.environ.get("XLA_FLAGS", "")
 
 # No deadline, because no test measures time; derandomized, so that a failure is there on the next run as well.
 settings.register_profile("throughtime", deadline=None, derandomize=True, database=None)

@@ -57,7 +57,7 @@ ORDER = (
     "diagnosis.references",
     "diagnosis.data_rules diagnosis.model_rules diagnosis.training_rules",
     "diagnosis.check",
-    "diagnosis.recipes",
+    "diagnosis.recipes diagnosis.windowed",
     "diagnosis.courses diagnosis.remedies diagnosis.pasting",
     "diagnosis.measures diagnosis.proofs",
     "diagnosis.repair",

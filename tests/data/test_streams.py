@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import throughtime as tt
 from throughtime.data.streams import Streams
 from throughtime.data.windows import lay_out
 from throughtime.errors import ArgumentError, DataError
@@ -106,6 +109,53 @@ def test_all_that_counts_weighs_the_same_and_one_on_average(lengths, batch, per)
                 assert targets[row, step] == 100 + sequence and place + 1 == x.offsets[sequence + 1]
     found = int((weights > 0).sum())
     assert found == (sum(lengths) if per == "step" else np.count_nonzero(lengths))
+
+
+@pytest.mark.parametrize("per", ["step", "sequence"])
+def test_the_examples_of_a_table_bring_their_targets_and_what_is_missing_counts_for_nothing(per) -> None:
+    rng = np.random.default_rng(0)
+    lengths, ids = [6, 1, 9, 4], np.repeat([3, 1, 2, 0], [6, 1, 9, 4])
+    table = pd.DataFrame({"id": ids, "a": rng.normal(size=20), "b": rng.normal(size=20)})
+    table["y"] = rng.normal(size=20) if per == "step" else np.array([5.0, 6.0, 7.0, 8.0])[ids]
+    data = tt.read_table(table, target="y", sequence="id", task="tag" if per == "step" else "regress")
+    examples = tt.Preparation.fit(data).apply(data)
+    weights = np.ones(20 if per == "step" else 4, np.float32)
+    weights[[2, 9] if per == "step" else [2]] = 0
+    examples = replace(examples, weights=weights)
+    streams = Streams(examples, window=4, batch=2)
+    known = 0
+    for number in range(len(streams)):
+        (inputs, targets, weights), cells = streams[number], streams.layout[number]
+        assert inputs.shape == (2, 4, 2)
+        for row in range(2):
+            for step in range(cells.count[row]):
+                sequence, place = cells.sequence[row], cells.start[row] + step
+                at = examples.starts[sequence] + place
+                np.testing.assert_array_equal(inputs[row, step], examples.numbers[at])
+                counts = per == "step" or place == examples.lengths[sequence] - 1
+                index = at if per == "step" else sequence
+                assert (weights[row, step] > 0) == (counts and examples.weights[index] > 0)
+                if weights[row, step] > 0:
+                    known += 1
+                    np.testing.assert_array_equal(targets[row, step], examples.targets[index])
+    assert known == (18 if per == "step" else 3) and sorted(lengths) == sorted(examples.lengths)
+    every = np.stack([streams[i][2] for i in range(len(streams))])
+    assert len(np.unique(every[every > 0])) == 1 and every.mean() == pytest.approx(1)
+
+
+def test_what_examples_are_refused() -> None:
+    table = pd.DataFrame({"a": np.arange(40.0), "c": list("ab") * 20, "y": np.arange(40.0)})
+    data = tt.read_table(table, target="y", task="tag")
+    with pytest.raises(ArgumentError, match="Preparation.fit"):
+        Streams(data, window=4, batch=1)
+    examples = tt.Preparation.fit(data).apply(data)
+    with pytest.raises(ArgumentError, match="1 columns of numbers and 1 of categories"):
+        Streams(examples, window=4, batch=1)
+    with pytest.raises(ArgumentError, match="have their targets"):
+        Streams(examples, ahead=1, window=4, batch=1)
+    forecast = tt.read_table(table[["a", "y"]], target="y", horizon=3)
+    with pytest.raises(ArgumentError, match="the series itself"):
+        Streams(tt.Preparation.fit(forecast).apply(forecast), window=4, batch=1)
 
 
 @given(steps=st.integers(2, 60), batch=st.integers(1, 5))

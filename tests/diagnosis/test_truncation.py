@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import throughtime as tt
 from throughtime.diagnosis.given import Given
 from throughtime.diagnosis.truncation import HorizonReport, cut_to
+from throughtime.diagnosis.windowed import end_gradients
 from throughtime.report.page import render
 
 STEPS = 24
@@ -67,11 +70,62 @@ def test_the_valid_steps_of_padded_sequences_are_kept() -> None:
     assert report.cuts[0].scores.mean < 0.05 and report.whole.scores.mean < 0.05
 
 
-def test_targets_at_each_step_are_cut_into_windows() -> None:
+def test_a_state_that_is_carried_loses_less_than_none() -> None:
     x = series()
-    y = np.cumsum(x[..., :1], axis=1) / 4
-    report = tt.horizon_report(model_of(per_step=True), x, y, windows=[6], steps=60, seeds=2, seconds=600)
-    assert by_cut(report)["windows", 6] > 3 * report.whole.scores.mean and report.advised is None
+    y = np.cumsum(x[..., :1], axis=1) / 4  # a state that goes on is all that it takes; its gradient may be cut
+    options = {"windows": [6], "steps": 60, "seeds": 2, "seconds": 600}
+    report = tt.horizon_report(model_of(per_step=True), x, y, **options)
+    scores = by_cut(report)
+    assert list(scores) == [("carried", 6), ("windows", 6)]
+    assert scores["windows", 6] > 3 * report.whole.scores.mean and scores["carried", 6] < scores["windows", 6] / 2
+    one = tt.horizon_report(model_of(per_step=True), x, y, keeps="carried", **options)
+    assert list(by_cut(one)) == [("carried", 6)]
+
+
+def squares(expected: Any, found: Any) -> Any:
+    return keras.ops.sum(keras.ops.square(expected - found))
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradients_end_where_a_window_begins(masked: bool) -> None:
+    """Against the same model called once a window, its states given to the next as numbers."""
+    model = model_of(per_step=True, masked=masked)
+    x = series(4)
+    if masked:
+        x[1, 9:] = 9.0
+    y = np.cumsum(x[..., :1], axis=1)
+    mask = (x != 9).any(2) if masked else np.ones(x.shape[:2], bool)
+    given = keras.Input((None, 2)), keras.Input((8,)), keras.Input((None,), dtype="bool")
+    rnn = keras.layers.GRU(8, return_sequences=True, return_state=True)
+    outputs, state = rnn(given[0], initial_state=given[1], mask=given[2])
+    piece = keras.Model(given, [keras.layers.Dense(1)(outputs), state])
+    piece.compile(keras.optimizers.SGD(1.0), [squares, None])
+    before, states = model.get_weights(), np.zeros((4, 8), "float32")
+    sums = [np.zeros_like(one) for one in before]
+    for begin in range(0, STEPS, 7):
+        part = slice(begin, begin + 7)
+        piece.set_weights(before)
+        values = [x[:, part], states, mask[:, part]]
+        states = piece.predict_on_batch(values)[1]
+        piece.train_on_batch(values, [y[:, part], states])
+        sums = [a + b - c for a, b, c in zip(sums, before, piece.get_weights(), strict=True)]
+    end_gradients(model, 7, STEPS)
+    model.compile(keras.optimizers.SGD(1.0), squares)
+    model.train_on_batch(x, y)
+    for a, b, expected in zip(before, model.get_weights(), sums, strict=True):
+        np.testing.assert_allclose(a - b, expected, rtol=2e-4, atol=2e-3)
+
+
+def test_a_model_that_reads_backwards_carries_no_state() -> None:
+    both = keras.layers.Bidirectional(keras.layers.GRU(4, return_sequences=True))
+    model = keras.Sequential([keras.Input((None, 2)), both, keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    x = series(32)
+    report = tt.horizon_report(model, x, x[..., :1], windows=[12], steps=2, seeds=2, seconds=600)
+    assert list(by_cut(report)) == [("windows", 12)]
+    with pytest.raises(tt.ThroughtimeError, match="reads backwards"):
+        tt.horizon_report(model, x, x[..., :1], keeps="carried")
 
 
 def test_what_there_is_no_time_for_is_named() -> None:
@@ -97,6 +151,7 @@ def test_windows_of_arrays() -> None:
         ({"windows": [24]}, "from 1 to 23"),
         ({"windows": []}, "from 1 to 23"),
         ({"keeps": "middle"}, "middle"),
+        ({"keeps": "carried"}, "one a sequence"),
         ({"seeds": 1}, "seeds=1"),
         ({"seconds": 0}, "seconds=0"),
     ],

@@ -196,7 +196,12 @@ def test_the_run_goes_on_as_if_the_batch_had_not_been_there() -> None:
 
 
 @ROOMS
-def test_a_run_that_ends_in_nan_comes_through(room: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_ends_in_nan_comes_through(
+    room: Any, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Not seen before it is infinite, as one whose loss starts high.
+    monkeypatch.setattr("throughtime.gradients.guard.SUSPECT", np.inf)
+
     def run(*callbacks: Any) -> tuple[keras.Model, list[float]]:
         keras.utils.set_random_seed(1)
         rnn = room.SimpleRNN(16, activation="relu", name="rnn")
@@ -222,6 +227,40 @@ def test_a_run_that_ends_in_nan_comes_through(room: Any, capfd: pytest.CaptureFi
     assert len([line for line in capfd.readouterr().err.splitlines() if line.startswith("Guard: epoch")]) == len(
         guard.events
     )
+
+
+@ROOMS
+@pytest.mark.parametrize("several", [1, 3])
+def test_a_loss_that_diverges_and_stays_finite_comes_through(room: Any, several: int) -> None:
+    if several > 1 and BACKEND == "torch":
+        pytest.skip("Keras refuses steps_per_execution on PyTorch")
+
+    def run(*callbacks: Any) -> list[float]:
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((20, 2)), room.LSTM(8), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.SGD(8.0), "mse", steps_per_execution=several)
+        x = np.random.default_rng(0).normal(size=(96, 20, 2)).astype("float32")
+        return fit(model, x, x[:, -3:, 0].sum(1), *callbacks, epochs=30, batch_size=16)["loss"]
+
+    guard = Guard(quantile=0.5, verbose=0)
+    losses = run(guard)
+    assert np.isfinite(losses).all() and losses[-1] < 10
+    diverged = [event for event in guard.events if ": it diverged; these are put back" in event.said]
+    assert diverged and diverged[0].found is None and "lowered from 8 to 4" in guard.events[0].said
+    assert guard.lowered == len(guard.events) < guard.patience
+
+
+def test_data_that_become_harder_are_not_taken_for_divergence() -> None:
+    x, y = batches()
+    y = y.copy()
+    y[:12] *= 1e-3
+    y[12:] *= 100  # nothing rains for three batches, and then it pours
+    guard, each = Guard(verbose=0), Each()
+    model = network()
+    model.layers[-1].kernel.assign(np.zeros((5, 1)))
+    fit(model, x, y, guard, each, epochs=3)
+    assert max(log["loss"] for log in each.logs) > 1e4 * min(log["loss"] for log in each.logs)
+    assert not guard.events
 
 
 def test_a_schedule_cannot_be_lowered_so_the_updates_are() -> None:

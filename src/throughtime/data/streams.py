@@ -17,7 +17,9 @@ import keras
 import numpy as np
 
 from ..errors import ArgumentError, DataError, one_of
-from ..ragged import Ragged
+from ..ragged import Ragged, offsets_from_lengths
+from .examples import Examples
+from .sequences import SequenceData
 from .windows import Layout, lay_out, side_by_side
 
 FEEDS = ("numbers", "codes", "mask")
@@ -43,7 +45,9 @@ class Streams(keras.utils.PyDataset):
 
     Args:
         x: a sequence ``(T,)`` or ``(T, F)``; or a list or Ragged of them; or the path of a ``.npy`` file, of which, as
-            of a ``numpy.memmap``, no more than a window is in memory.
+            of a ``numpy.memmap``, no more than a window is in memory; or the examples of a table or of arrays,
+            ``Preparation.fit(train).apply(data)``, which have their targets with them, and no weight where one is
+            missing.
         y: targets. Of one sequence, an array or file with as many steps. Of several, a list or Ragged with a target a
             step, or an array ``(S, ...)`` with one a sequence, which counts at its last step only.
         window: steps of a window, over which gradients are taken.
@@ -77,7 +81,7 @@ class Streams(keras.utils.PyDataset):
 
     def __init__(
         self,
-        x: Values,
+        x: Values | Examples,
         y: Values | None = None,
         *,
         window: int,
@@ -92,6 +96,17 @@ class Streams(keras.utils.PyDataset):
         for name, value, least in (("window", window, 1), ("batch", batch, 1), ("ahead", ahead, 0)):
             if (value is not None or least) and (not isinstance(value, int | np.integer) or value < least):
                 raise ArgumentError(f"{name}={value!r} is given; a whole number of at least {least} is accepted.")
+        self._weights: np.ndarray | None = None  # of steps or of sequences, as the targets are
+        if isinstance(x, Examples):
+            if y is not None or ahead is not None:
+                raise ArgumentError("y= and ahead= go with arrays; the examples that are given have their targets.")
+            x, y, self._weights = _laid_out(x)
+            ahead = 0 if y is None else None
+        elif isinstance(x, SequenceData):
+            raise ArgumentError(
+                "Streams was given a SequenceData, whose columns are as they were read; give "
+                "tt.Preparation.fit(train).apply(data), which scales and fills them."
+            )
         if y is not None and ahead is not None:
             raise ArgumentError(f"y= and ahead={ahead} are given; targets are either y or values of x, one of them.")
         self.ahead = (1 if y is None else 0) if ahead is None else int(ahead)
@@ -121,7 +136,13 @@ class Streams(keras.utils.PyDataset):
         else:
             self._plan = lay_out(lengths, window=self.window, batch=self.batch)
         # That all steps weigh the same, and 1 on average: the steps that count, of the cells of all windows.
-        self._counted = int(lengths.sum() if self.per_step else np.count_nonzero(lengths))
+        given = np.ones(len(lengths)) if self._weights is None else self._weights
+        if self.per_step:
+            self._counted = float(lengths.sum() if self._weights is None else given.sum())
+        else:
+            self._counted = float(given[lengths > 0].sum())
+        if not self._counted:
+            raise DataError("no target is known: there is nothing to train on.")
         self.masked = False
         self.layout: Layout = self._plan
         self._first = 0  # the window that an epoch begins with, where one is resumed
@@ -180,13 +201,17 @@ class Streams(keras.utils.PyDataset):
         if self._y is None:
             return (inputs,)
         if self.per_step:
-            targets, counted = cut(self._y, self.ahead, 0), mask
+            targets, counted = cut(self._y, self.ahead, 0), mask.astype(float)
+            if self._weights is not None:
+                counted = cut(self._weights, 0, 0)[..., 0]
         else:
             last = mask & cells.ends[:, None] & (np.arange(self.window) == cells.count[:, None] - 1)
             targets = np.zeros((*mask.shape, *self._y.shape[1:]), _held(self._y))
             targets[last] = self._y[cells.sequence[cells.ends]]
             targets = targets if targets.dtype == np.int32 or self._y.ndim > 1 else targets[..., None]
-            counted = last
+            counted = last.astype(float)
+            if self._weights is not None:
+                counted[last] = self._weights[cells.sequence[cells.ends]]
         divided_by = int(mask.sum()) if self.masked else mask.size
         return inputs, targets, (counted * (divided_by * len(self) / self._counted)).astype(np.float32)
 
@@ -289,7 +314,7 @@ class Streams(keras.utils.PyDataset):
     def fingerprint(self) -> dict[str, Any]:
         """What the order of the windows and their content depend on, for JSON; of a large file only its ends."""
         digest = hashlib.blake2b(digest_size=8)
-        for values in (self._x, self._y):
+        for values in (self._x, self._y, self._weights):
             if values is not None:
                 digest.update(f"{values.shape} {values.dtype}".encode())
                 for part in (values[:SAMPLED], values[-SAMPLED:]):
@@ -297,6 +322,30 @@ class Streams(keras.utils.PyDataset):
         digest.update(np.ascontiguousarray(self._offsets).tobytes())
         names = ("window", "batch", "ahead", "shuffle", "seed", "pad_value")
         return {name: getattr(self, name) for name in names} | {"data": digest.hexdigest()}
+
+
+def _laid_out(examples: Examples) -> tuple[Ragged, Values | None, np.ndarray | None]:
+    """Their inputs, targets and weights, one example after another."""
+    if examples.per == "horizon":
+        raise ArgumentError(
+            "these are the windows of a forecast, which overlap; give the series itself, Streams(values, ahead=...)."
+        )
+    if examples.numbers.shape[1] and examples.codes.shape[1]:
+        raise ArgumentError(
+            f"the examples have {examples.numbers.shape[1]} columns of numbers and {examples.codes.shape[1]} of "
+            "categories; Streams feeds one array: numbers, or categories."
+        )
+    offsets = offsets_from_lengths(examples.lengths)
+    rows = np.repeat(examples.starts - offsets[:-1], examples.lengths) + np.arange(offsets[-1])
+    values = examples.numbers if examples.numbers.shape[1] else examples.codes
+    values = values[:, 0] if values.dtype.kind == "i" and values.shape[1] == 1 else values
+    x = Ragged(values[rows], offsets)
+    if examples.targets is None:
+        return x, None, None
+    if examples.per == "example":
+        return x, examples.targets, examples.weights
+    weights = None if examples.weights is None else examples.weights[rows]
+    return x, Ragged(examples.targets[rows], offsets), weights
 
 
 def _opened(name: str, given: Values) -> tuple[np.ndarray, np.ndarray | None]:

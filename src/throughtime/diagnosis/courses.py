@@ -86,14 +86,16 @@ class Courses:
         steps: of each training.
         score: of predictions for the held rows, given the recipe they come of.
         done: called after each training step.
+        prepare: called with each copy before it is compiled.
     """
 
     def __init__(
         self, evidence: Evidence, copies: Copies, held: tuple[Any, Any, Any], steps: int,
         score: Callable[[Recipe, Any], float], done: Callable[[], None],
+        prepare: Callable[[keras.Model], None] = lambda _: None,
     ) -> None:  # fmt: skip
         self.evidence, self.copies, self.held, self.steps = evidence, copies, held, steps
-        self.score, self.done = score, done
+        self.score, self.done, self.prepare = score, done, prepare
         self.data: Given = evidence.data
         self.user = evidence.model
         self.compiled: dict[Recipe, tuple[keras.Model, Any, list[np.ndarray]]] = {}
@@ -154,6 +156,7 @@ class Courses:
             structure = replace(structure, guard=False)  # there is nothing to take out
         if structure not in self.compiled:
             model = accelerate(self.copies.make(recipe, 0))
+            self.prepare(model)
             config = optimizer_config(self.user, recipe if not searched else Recipe(rate=1.0, guard=True))
             optimizer = _limited(type(self.user.optimizer)).from_config(config)  # type: ignore[attr-defined]
             squared = "squared" in self.evidence.outputs[0].loss if self.evidence.outputs else False

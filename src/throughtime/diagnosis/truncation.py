@@ -29,13 +29,16 @@ from .measures import Measure
 from .proofs import Gain, Scores, gain
 from .recipes import Copies, Recipe
 from .repair import held_out
+from .windowed import end_gradients, is_causal
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEAST = 8  # steps of the shortest window that is tried by default
 WORSE = 0.03  # share of the whole's loss by which a window's mean may lie above it and still be advised
-KEEPS = ("last", "first", "windows")
+KEEPS = ("last", "first", "windows", "carried")
+SHOWN = {"last": "last steps alone", "first": "first steps alone", "windows": "windows without a state",
+         "carried": "windows, the state carried"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,11 @@ class Cut:
 
     Args:
         window: valid steps that are left of a sequence at most.
-        keeps: "last" or "first" of them; "windows": all, each window a sequence of its own; "all": nothing is cut.
-        scores: by seed, on held sequences that are cut alike.
+        keeps: "last" or "first" of them; "windows": all, each window a sequence of its own; "carried": all, with the
+            state carried over windows, in which alone gradients are taken; "all": nothing is cut.
+        scores: by seed, on held sequences that are cut alike; whole ones for "carried".
         lost: how much higher the loss is than that of whole sequences, seed for seed; None for those.
-        share: of the gradient by the states of the whole sequences, that lies in these steps; NaN for "windows".
+        share: of the gradient by the states of the whole sequences, that lies in these steps; NaN for windows.
         step_seconds: of a training step.
         held_bytes: activations that a training step of one batch holds on the native kernel; 0 where it has no part.
     """
@@ -91,9 +95,10 @@ class HorizonReport:
             times, saved = whole.step_seconds / cut.step_seconds, whole.held_bytes / max(cut.held_bytes, 1)
             faster = f"; a training step is {times:.1f} times as fast" if times >= 1.1 else ""
             memory = f"; it holds 1/{saved:.0f} of the memory" if cut.held_bytes and saved >= 1.5 else ""
-            kind = "windows of" if cut.keeps == "windows" else f"the {cut.keeps}"
+            kind = f"the {cut.keeps}" if cut.keeps in KEEPS[:2] else "windows of"
+            carried = ", with the state carried over (tt.Streams)," if cut.keeps == "carried" else ""
             return (
-                f"{kind} {cut.window} of {whole.window} steps are enough: {cut.scores.mean:.4g} against "
+                f"{kind} {cut.window} of {whole.window} steps{carried} are enough: {cut.scores.mean:.4g} against "
                 f"{whole.scores.mean:.4g} for all of them{faster}{memory}."
             )
         if not self.cuts:
@@ -151,7 +156,7 @@ class HorizonReport:
             means = np.array([cut.scores.mean for cut in cuts])
             reach = np.array([cut.scores.interval for cut in cuts]).T
             axes.errorbar([cut.window for cut in cuts], means, np.abs(reach - means), fmt="o-", capsize=3,
-                          label=f"{keeps} steps alone" if keeps != "windows" else "windows")  # fmt: skip
+                          label=SHOWN[keeps])  # fmt: skip
         axes.set_xscale("log", base=2)
         axes.set_xlabel("steps that are kept")
         axes.set_ylabel(self.measure)
@@ -175,14 +180,16 @@ def horizon_report(
     """What is lost at each length that sequences are cut to, what that saves, and which is advised.
 
     For one target a sequence, its last or its first steps are kept. For targets at each step, sequences are cut into
-    windows that begin without a state; ``tt.Streams`` carries it over, and loses less. Copies of the model are trained
-    from fresh weights; the model itself is left bit for bit.
+    windows: with the state carried over them, as by ``tt.Streams`` (the gradient alone ends at a window's edge), and
+    each beginning without one. Copies of the model are trained from fresh weights, in as many steps of as many
+    sequences; the model itself is left bit for bit.
 
     Args:
         model: compiled; takes sequences of any length (``keras.Input((None, features))``).
         x, y, validation_data, fit: as for ``check``; one array of x. Without validation data a quarter is held out.
         windows: numbers of steps; by default halves, quarters, ... of the longest sequence, down to 8.
-        keeps: "last" or "first", of the steps of a sequence; both by default.
+        keeps: "last" or "first", of the steps of a sequence; with targets at each step "carried" or "windows". Both by
+            default; a model that reads backwards carries no state.
         seeds: of weights and batches, 2 or more.
         steps: of each training.
         seconds: about how long it may take; the shortest windows are left out where there is no time.
@@ -225,7 +232,7 @@ def horizon_report(
             layer, error = evidence.trace.failed
             raise ArgumentError(f"the model cannot be called on this data ({layer}: {error}); see tt.check.")
         per_step = bool(evidence.outputs) and evidence.outputs[0].per_step
-        kinds = _kinds(keeps, per_step)
+        kinds = _kinds(keeps, per_step, is_causal(model))
         chosen = _windows(windows, length)
         trainer = _Trainings(evidence, seeds, steps, began + seconds)
         whole, flow = trainer.whole(length)
@@ -242,14 +249,16 @@ def horizon_report(
     )  # fmt: skip
 
 
-def _kinds(keeps: str | None, per_step: bool) -> tuple[str, ...]:
-    if per_step:
-        if keeps not in (None, "windows"):
-            raise ArgumentError(f'keeps={keeps!r} is for one target a sequence; these are at each step: "windows".')
-        return ("windows",)
+def _kinds(keeps: str | None, per_step: bool, causal: bool) -> tuple[str, ...]:
+    accepted = ("carried", "windows") if per_step else KEEPS[:2]
     if keeps is None:
-        return KEEPS[:2]
-    one_of("keeps", keeps, KEEPS[:2])
+        return accepted if causal or not per_step else ("windows",)
+    if keeps in KEEPS and keeps not in accepted:
+        which = "at each step" if per_step else "one a sequence"
+        raise ArgumentError(f"keeps={keeps!r} is given, and targets are {which}; {accepted[0]!r} or {accepted[1]!r}.")
+    one_of("keeps", keeps, accepted)
+    if keeps == "carried" and not causal:
+        raise ArgumentError('keeps="carried" is given, and the model reads backwards: no state can be carried on.')
     return (keeps,)
 
 
@@ -290,22 +299,32 @@ class _Trainings:
         return Cut(length, "all", scores, None, 1.0, seconds, batch * length * self._bytes_a_step()), flow
 
     def cut(self, window: int, kind: str, whole: Cut, flow: LayerFlow) -> Cut:
-        steps = self.evidence.steps
-        mask_value = steps[0].mask_value if steps else None
-        data = cut_to(self.evidence.data, window, kind, mask_value)
-        scores, seconds, _ = self._trained(data, Evidence(self.evidence.model, data, True, self.evidence.seconds))
+        data, evidence = self.evidence.data, self.evidence
+        if kind != "carried":
+            mask_value = evidence.steps[0].mask_value if evidence.steps else None
+            data = cut_to(data, window, kind, mask_value)
+            evidence = Evidence(evidence.model, data, True, evidence.seconds)
+        scores, seconds, _ = self._trained(data, evidence, window if kind == "carried" else None)
         lost = gain(scores.values, self.scores)
         held = data.batch_size * window * self._bytes_a_step()
         return Cut(window, kind, scores, lost, _share(flow, window, kind), seconds, held)
 
-    def _trained(self, data: Given, evidence: Evidence) -> tuple[Scores, float, list[np.ndarray]]:
+    def _trained(
+        self, data: Given, evidence: Evidence, window: int | None = None
+    ) -> tuple[Scores, float, list[np.ndarray]]:
+        """Scores by seed, seconds of a step, and the weights of the first seed; of ``window`` the gradient's reach."""
         began = time.monotonic()
         measure = Measure(evidence, [])
         self.measure = measure.said
         copies = Copies(evidence.model, rows(data.x, slice(2)))
         taken: list[float] = []
+
+        def truncated(model: keras.Model) -> None:
+            if window is not None:
+                end_gradients(model, window, data.x.shape[1])
+
         courses = Courses(evidence, copies, measure.held, self.steps, measure.score,
-                          lambda: taken.append(time.monotonic()))  # fmt: skip
+                          lambda: taken.append(time.monotonic()), truncated)  # fmt: skip
         found = [courses.run(Recipe(), seed, keep=seed == 0) for seed in range(self.seeds)]
         self.last = time.monotonic() - began
         return Scores.of(found), float(np.median(np.diff(taken))) if len(taken) > 1 else 0.0, found[0].weights
@@ -361,7 +380,7 @@ def _ends(x: np.ndarray, window: int, kind: str, mask_value: float | None) -> np
 
 def _share(flow: LayerFlow, window: int, kind: str) -> float:
     """Of the norms of dL/dh_t of whole sequences, how much lies in the steps that are kept."""
-    if kind == "windows":
+    if kind in ("windows", "carried"):
         return float("nan")
     every = flow.rows()
     kept = sum(float(one[-window:].sum() if kind == "last" else one[:window].sum()) for one in every)

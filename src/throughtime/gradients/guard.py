@@ -19,21 +19,24 @@ from keras import ops
 
 from ..errors import ArgumentError, BackendError, NonFiniteLossError
 from .guarded import GuardedStep
-from .locating import NonFinite, locate
+from .locating import NonFinite, locate, loss_with
 
 EVERY = 50  # finite steps from one copy of the weights to the next
+BEGINNING = 10  # steps in which the loss is that of the beginning
+SUSPECT = 100.0  # times the loss of the beginning: it is looked whether the training diverged
+RISING = 10.0  # times that on the same batch, before: it did; and weights of such a loss are no place to go back to
 RECORDED = 100_000  # steps whose norm and threshold are kept
 
 
 @dataclass(frozen=True)
 class Event:
-    """A step that was not finite.
+    """A step that was not finite, or at which the loss had diverged.
 
     Args:
         epoch, batch: from 1, within ``fit``.
         step: from 1, over all fits.
         norm: of the gradient; NaN or infinite, or finite where the loss or a weight was not.
-        found: where it comes from; None where the step, repeated, is finite.
+        found: where it comes from; None where the step, repeated, is finite, and where the loss diverged.
         said: what happened, and what was done, in one line.
     """
 
@@ -59,6 +62,11 @@ class Guard(keras.callbacks.Callback):
     ``locate``) and said in one line. If it is in the data, training goes on without that batch. If not, the
     learning rate is lowered as well; and if the next step is not finite either, the weights go back to those of 50 to
     100 steps before, since weights that are nearly infinite are no place to go on from.
+
+    **A loss that diverges but stays finite**, as it can where gradients are clipped, is taken for the same. Where the
+    epoch's mean is above 100 times the least of the first 10 steps, the batch is put to the weights from before the
+    loss rose: if they had a tenth of its loss or less, they are put back and the learning rate is lowered. If not, it
+    is the data that became harder, and nothing is done.
 
     It works under jit, on one device. Between steps, model and optimizer are as the user made them, so saved files are
     the usual ones. Each step waits for its result, as under Keras's progress bar. What is random without a seed of
@@ -136,6 +144,7 @@ class Guard(keras.callbacks.Callback):
         self._sorted: list[float] = []
         self._copies: deque[tuple[int, int, list[np.ndarray]]] = deque(maxlen=2)
         self._epoch = 0
+        self._begun, self._least, self._goes_on = 0, float("inf"), False
 
     @property
     def norms(self) -> np.ndarray:
@@ -160,7 +169,7 @@ class Guard(keras.callbacks.Callback):
             )
         lines = [f"Guard: {self.steps:,} steps, {said}"]
         if self.events:
-            lines.append(f"{len(self.events)} steps were not finite and are undone:")
+            lines.append(f"{len(self.events)} steps were not finite, or their loss had diverged, and are undone:")
             lines += [f"  {event}" for event in self.events[-self.patience :]]
         return "\n".join(lines)
 
@@ -177,6 +186,9 @@ class Guard(keras.callbacks.Callback):
         if known is None or not known.serves(model):
             self._step = GuardedStep(model)
         self._copies.clear()
+        if not self._goes_on:
+            self._begun, self._least = 0, float("inf")
+        self._goes_on = False
         if model.built:  # else, on TensorFlow, in the first step
             self._copy()
 
@@ -203,6 +215,7 @@ class Guard(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         step = self._guarded
         first = batch + 1 - len(step.rows)
+        times = self._times_the_beginning(logs)
         for place, (norm, finite) in enumerate(step.rows.tolist()):
             self.steps += 1
             self._norms.append(norm)
@@ -212,14 +225,24 @@ class Guard(keras.callbacks.Callback):
                 self._in_a_row = 0
                 if np.isfinite(norm):
                     self._note(norm)
-                if self.steps % EVERY == 0 or not self._copies:
+                if (self.steps % EVERY == 0 and times < RISING) or not self._copies:
                     self._copy()
             else:
                 at = place - len(step.rows)
                 seen = step.batches[at] if len(step.batches) >= -at else None
                 self._event(first + place, norm, seen)
+        if times > SUSPECT and step.rows[-1, 1] and step.batches and self._copies:
+            self._look(batch, times)
         if len(self._norms) > 2 * RECORDED:
             del self._norms[:-RECORDED], self._thresholds[:-RECORDED]
+
+    def _times_the_beginning(self, logs: Any) -> float:
+        """The mean loss of the epoch so far, as a multiple of the least in the first steps of this fit."""
+        loss = float((logs or {}).get("loss", "nan"))
+        if self._begun < BEGINNING and loss > 0:
+            self._begun += 1
+            self._least = min(self._least, loss)
+        return loss / self._least if loss > 0 else 0.0
 
     @property
     def _guarded(self) -> GuardedStep:
@@ -248,14 +271,32 @@ class Guard(keras.callbacks.Callback):
 
     # A step that is not finite ----------------------------------------------------------------------------------------
 
+    def _look(self, batch: int, times: float) -> None:
+        """The loss is finite and high: by the training, or by the data."""
+        model = self.model
+        x, y, weight = keras.utils.unpack_x_y_sample_weight(self._guarded.batches[-1])
+        now, then = (
+            loss_with(model, values, (x, y, weight))
+            for values in (_values(model.variables), self._copies[0][2][: len(model.variables)])
+        )
+        if not now > RISING * then:
+            self._least *= times  # nothing to look at before it is as many times higher again
+            return
+        self.batch = _numpy((x, y, weight))
+        lowered = self._lower()
+        said = (
+            f"the loss of this batch is {now:.3g}, and was {then:.3g} with the weights of {self._go_back()}: it "
+            f"diverged; these are put back, {lowered}"
+        )
+        model.reset_metrics()
+        self._noted_event(Event(self._epoch + 1, batch + 1, self.steps, float(self._norms[-1]), None, said))
+
     def _event(self, batch: int, norm: float, seen: Any) -> None:
         self._in_a_row += 1
         found, self.batch = None, None
         if seen is not None:
             x, y, weight = keras.utils.unpack_x_y_sample_weight(seen)
-            self.batch = keras.tree.map_structure(
-                lambda one: None if one is None else np.array(ops.convert_to_numpy(one)), (x, y, weight)
-            )
+            self.batch = _numpy((x, y, weight))
             found = locate(self.model, *self.batch, training=True)
         said = self._cause(batch, norm, found, seen is not None)
         if found is not None and found.kind == "data":
@@ -264,7 +305,9 @@ class Guard(keras.callbacks.Callback):
             said += f"; the step is undone, {self._lower()}"
             if self._copies and (self._in_a_row > 1 or (found is not None and found.kind == "weight")):
                 said += f", the weights are those of {self._go_back()} again"
-        event = Event(self._epoch + 1, batch + 1, self.steps, norm, found, said)
+        self._noted_event(Event(self._epoch + 1, batch + 1, self.steps, norm, found, said))
+
+    def _noted_event(self, event: Event) -> None:
         self.events.append(event)
         if self.verbose:
             print(f"Guard: {event}", file=sys.stderr)
@@ -302,10 +345,11 @@ class Guard(keras.callbacks.Callback):
             advice = "Look at the data: it holds what no learning rate can mend."
         else:
             advice = "Try a lower learning rate, smaller inputs and targets, or tanh in the recurrence."
-        why = f"{self._in_a_row} steps in a row" if self._in_a_row >= self.patience else f"{count} steps"
+        why = f"{count} steps were not finite or had diverged"
+        if self._in_a_row >= self.patience:
+            why = f"{self._in_a_row} steps in a row were not finite"
         lines = [
-            f"{why} were not finite; the learning rate was lowered {self.lowered} times by a factor of "
-            f"{self.factor:g}. {advice}",
+            f"{why}; the learning rate was lowered {self.lowered} times by a factor of {self.factor:g}. {advice}",
             *(f"  {event}" for event in shown),
         ]
         if count > len(shown):
@@ -318,8 +362,7 @@ class Guard(keras.callbacks.Callback):
         return [*self.model.variables, *self.model.optimizer.variables]
 
     def _copy(self) -> None:
-        values = [np.array(ops.convert_to_numpy(one.value)) for one in self._kept()]
-        self._copies.append((self.steps, self._noted, values))
+        self._copies.append((self.steps, self._noted, _values(self._kept())))
 
     def _go_back(self) -> str:
         """To the older of two copies, but for the learning rate."""
@@ -346,6 +389,7 @@ class Guard(keras.callbacks.Callback):
             "lowered": self.lowered,
             "share": self._share,
             "in_a_row": self._in_a_row,
+            "begun": [self._begun, self._least],
             "events": [asdict(event) for event in self.events],
         }
 
@@ -356,9 +400,19 @@ class Guard(keras.callbacks.Callback):
             self._note(norm)
         self.steps, self._clipped, self.lowered = state["steps"], state["clipped"], state["lowered"]
         self._share, self._in_a_row = state["share"], state["in_a_row"]
+        self._begun, self._least = state["begun"]
+        self._goes_on = True
         for event in state["events"]:
             found = event["found"] and NonFinite(**event["found"])
             self.events.append(Event(**{**event, "found": found}))
+
+
+def _values(variables: list[keras.Variable]) -> list[np.ndarray]:
+    return [np.array(ops.convert_to_numpy(one.value)) for one in variables]
+
+
+def _numpy(batch: Any) -> Any:
+    return keras.tree.map_structure(lambda one: None if one is None else np.array(ops.convert_to_numpy(one)), batch)
 
 
 class Armed:

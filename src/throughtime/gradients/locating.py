@@ -139,6 +139,29 @@ def locate(
     return _in_gradient(model, batch, gradients)
 
 
+def loss_with(model: keras.Model, values: list[np.ndarray], batch: tuple[Any, Any, Any]) -> float:
+    """The loss that a model would have on a batch with other values of its variables; the model is left as it was.
+
+    Args:
+        values: in the order of ``model.variables``.
+        batch: x, y and weights, as ``fit`` takes them.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+        >>> model.compile(loss="mse")
+        >>> loss_with(model, [np.full((2, 1), 3.0)], (np.ones((1, 2)), np.zeros((1, 1)), None))
+        36.0
+    """
+    given = dict(zip(("x", "y", "sample_weight"), batch, strict=True))
+    given = {name: one for name, one in given.items() if one is not None}
+    mapping = [
+        (one, ops.convert_to_tensor(value, one.dtype)) for one, value in zip(model.variables, values, strict=True)
+    ]
+    with keras.StatelessScope(state_mapping=mapping):
+        predicted = model(given["x"], training=False)
+        return float(ops.convert_to_numpy(_loss(model, given, predicted, False)))
+
+
 def _whole(model: keras.Model, batch: dict[str, Any], training: bool) -> tuple[_Pass, list[np.ndarray]]:
     """The pass of a batch, and the gradients where its loss is finite."""
     found = _forward(model, batch, training)

@@ -18,6 +18,7 @@ from .scanned import SCANNED, Scanned
 
 _WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
 NATIVE, SCAN, KERAS = "native kernel", "parallel scan", "Keras's loop"
+FORWARD = 1 / 3  # of the multiplications of a training step are those of its forward pass
 WRAPPERS = keras.layers.Bidirectional | keras.layers.TimeDistributed
 
 
@@ -95,7 +96,8 @@ def explain(model: keras.Layer, *, batch_size: int | None = None, steps: int | N
     Args:
         model: a keras.Model or layer; of ours or Keras's.
         batch_size: sequences of a batch; says for each layer on the kernel what it holds between forward and backward
-            pass, within its ``memory=`` or by default, and how much is computed again for that.
+            pass, within its ``memory=`` or by default, how much is computed again for that, and about how many times
+            as long a training step of the layer takes.
         steps: time steps of a sequence; by default those of the model's first input.
 
     Returns:
@@ -139,7 +141,9 @@ def _memory(layer: keras.layers.RNN, batch_size: int, steps: int) -> str:
     again = (
         f"{found.recomputed:.0%} of the steps" if found.recomputed <= 1 else f"each step {found.recomputed:.1f} times"
     )
-    return f"{written(found.kept)} of {written(found.whole)}, within {written(budget)}; computed again: {again}"
+    times = 1 + FORWARD * found.recomputed  # as measured by benchmarks/memory.py
+    held = f"{written(found.kept)} of {written(found.whole)}, within {written(budget)}"
+    return f"{held}; computed again: {again}, about {times:.1f} times the time"
 
 
 def _lost(layer: keras.Layer | None) -> str | None:
