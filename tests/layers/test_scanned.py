@@ -13,7 +13,7 @@ from layer_cases import FLAGS, MASKS, gradients, mask_of, values
 import throughtime as tt
 from throughtime.errors import ArgumentError
 from throughtime.layers.lru import LRUCell
-from throughtime.layers.minimal import MinGRUCell, MinLSTMCell
+from throughtime.layers.minimal import MinGRUCell, MinLSTMCell, product
 
 pytestmark = pytest.mark.backend
 
@@ -305,6 +305,9 @@ def test_float64_is_computed_in_float64(kind: Any) -> None:
     x = rng.normal(size=(2, 50, 2))
     mine, theirs = called(layer, x)[0], called(sequential(layer), x)[0]
     assert mine.dtype == np.float64
+    kernel = layer.cell.kernel
+    exact = x @ ops.convert_to_numpy(kernel)  # of which both could make float32
+    np.testing.assert_allclose(ops.convert_to_numpy(product(ops.convert_to_tensor(x), kernel)), exact, rtol=1e-13)
     np.testing.assert_allclose(mine, theirs, rtol=1e-11, atol=1e-13)
 
 

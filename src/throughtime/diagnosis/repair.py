@@ -221,10 +221,13 @@ class _Attempt:
         return gain([self.measure.counted(one) for one in before], [self.measure.counted(one) for one in after])
 
     def _time_for(self, remedy: Remedy | None) -> bool:
-        """Whether there is time to try one more, and for the proof after it."""
-        each = float(np.median(self.courses.seconds))
-        trainings = self.seeds + 2 * self.seeds + self.courses.count + 2 * self.seeds
-        if time.monotonic() + each * trainings < self.ends:
+        """Whether there is time to try one more, for all of them at once where none helps, and for the proof."""
+        plain = float(np.median(self.courses.seconds[: self.seeds]))
+        changed = max(plain, float(np.median(self.courses.seconds[self.seeds :] or [plain])))  # other cells take longer
+        tries = 1 if remedy is None or len(self.remedies) == 1 else 2
+        searched = self.courses.count + (tries + 1) * self.seeds
+        left = (tries + 1) * self.seeds * changed + (self.seeds + searched) * plain
+        if time.monotonic() + left < self.ends:
             return True
         name = "all remedies at once" if remedy is None else remedy.name
         self.left_out.append(f"{name}: there was no time to try it; give more seconds=")

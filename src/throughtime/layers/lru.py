@@ -19,7 +19,7 @@ import keras
 from keras import ops
 
 from ..errors import ArgumentError
-from .minimal import whole_number, wide
+from .minimal import product, whole_number, wide
 from .scan import Number
 
 
@@ -116,14 +116,14 @@ class LRUCell(keras.layers.Layer):
     def coefficients(self, x: Any) -> tuple[Number, Number]:
         """a, (1, 1, N) and so the same at all steps, and b, (B, T, N), from inputs (B, T, F)."""
         dtype = wide(self.compute_dtype)
-        added = ops.cast(ops.matmul(x, self.kernel), dtype)
+        added = ops.cast(product(x, self.kernel), dtype)
         gamma = ops.exp(ops.cast(self.gamma_log, dtype))
         real, imaginary = ops.split(added, 2, axis=-1)
         return tuple(part[None, None] for part in self.factor()), (gamma * real, gamma * imaginary)
 
     def read(self, h: Any, x: Any) -> Any:
         """The outputs (..., H) at states (..., 2N) and inputs (..., F)."""
-        y = ops.matmul(ops.cast(h, self.compute_dtype), self.output_kernel) + ops.matmul(x, self.skip_kernel)
+        y = product(ops.cast(h, self.compute_dtype), self.output_kernel) + product(x, self.skip_kernel)
         if self.bias is not None:
             y = y + ops.cast(self.bias, y.dtype)
         return y if self.activation is None else self.activation(y)

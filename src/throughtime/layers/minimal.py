@@ -38,6 +38,14 @@ def wide(dtype: str) -> str:
     return "float32" if dtype in ("float16", "bfloat16") else dtype
 
 
+def product(x: Any, kernel: Any) -> Any:
+    """x @ kernel; ``ops.matmul`` makes float32 of float64 on PyTorch (Keras 3.15)."""
+    if keras.backend.backend() != "torch":
+        return ops.matmul(x, kernel)
+    kernel = ops.convert_to_tensor(kernel)
+    return ops.cast(x, kernel.dtype) @ kernel
+
+
 def whole_number(name: str, value: Any, least: int = 1) -> str | None:
     """What is wrong with an argument that is to be a whole number, or None."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= least:
@@ -112,7 +120,7 @@ class MinimalCell(keras.layers.Layer):
 
     def split(self, x: Any) -> list[Any]:
         """The arguments of the gates and the candidate, (..., H) each, from inputs (..., F)."""
-        found = ops.matmul(x, self.kernel)
+        found = product(x, self.kernel)
         if self.bias is not None:
             found = found + ops.cast(self.bias, found.dtype)
         *gates, candidate = ops.split(ops.cast(found, wide(self.compute_dtype)), self.gates + 1, axis=-1)
