@@ -136,11 +136,10 @@ class Streams(keras.utils.PyDataset):
         else:
             self._plan = lay_out(lengths, window=self.window, batch=self.batch)
         # That all steps weigh the same, and 1 on average: the steps that count, of the cells of all windows.
-        given = np.ones(len(lengths)) if self._weights is None else self._weights
-        if self.per_step:
-            self._counted = float(lengths.sum() if self._weights is None else given.sum())
-        else:
-            self._counted = float(given[lengths > 0].sum())
+        counting = lengths if self.per_step else lengths > 0
+        if self._weights is not None:
+            counting = self._weights if self.per_step else self._weights[lengths > 0]
+        self._counted = float(counting.sum())
         if not self._counted:
             raise DataError("no target is known: there is nothing to train on.")
         self.masked = False
