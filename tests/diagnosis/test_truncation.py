@@ -115,7 +115,7 @@ def test_gradients_end_where_a_window_begins(masked: bool) -> None:
     end_gradients(model, 7, STEPS)
     model.compile(keras.optimizers.SGD(1.0), squares)
     model.train_on_batch(x, y)
-    # Gradients of sums of squares, read off float32 weights that they moved by 150 to 1,900; with the gradient not ended they differ by 19 and more.
+    # Read off float32 weights that they moved by 150 to 1,900; if no gradient ended they would differ by 19 and more.
     for a, b, expected in zip(before, model.get_weights(), sums, strict=True):
         np.testing.assert_allclose(a - b, expected, rtol=2e-4, atol=2e-3)
 
