@@ -250,6 +250,29 @@ def test_a_loss_that_diverges_and_stays_finite_comes_through(room: Any, several:
     assert guard.lowered == len(guard.events) < guard.patience
 
 
+class Spoils(keras.callbacks.Callback):
+    """From the eleventh step on, 90 times the loss."""
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        if batch == 10:
+            self.model.layers[-1].kernel.assign(np.full((1, 1), 90**0.5))
+
+
+@pytest.mark.parametrize(("nothing_at", "seen_at"), [(None, 61), (61, 111)])
+def test_a_loss_that_stays_high_is_looked_at(nothing_at: int | None, seen_at: int) -> None:
+    x, y = np.ones((120, 1), "float32"), np.zeros((120, 1), "float32")
+    if nothing_at:
+        x[nothing_at - 1] = 0  # the batch that is looked at first has the same loss with any weights
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")])
+    model.compile(keras.optimizers.SGD(1e-9), "mse")
+    guard = Guard(verbose=0)
+    fit(model, x, y, Spoils(), guard, batch_size=1)
+    # The mean is above 10 times the beginning's from the twelfth step on, and never above 100 times.
+    assert [event.step for event in guard.events] == [seen_at]
+    assert "the loss of this batch is 90, and was 1 with the weights of the start" in guard.events[0].said
+    assert float(model.get_weights()[0][0, 0]) == pytest.approx(1)
+
+
 def test_data_that_become_harder_are_not_taken_for_divergence() -> None:
     x, y = batches()
     y = y.copy()

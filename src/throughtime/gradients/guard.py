@@ -23,8 +23,10 @@ from .locating import NonFinite, locate, loss_with
 
 EVERY = 50  # finite steps from one copy of the weights to the next
 BEGINNING = 10  # steps in which the loss is that of the beginning
-SUSPECT = 100.0  # times the loss of the beginning: it is looked whether the training diverged
-RISING = 10.0  # times that on the same batch, before: it did; and weights of such a loss are no place to go back to
+# A loss as many times that of the beginning for EVERY steps is looked at: it diverged if it is as many times what the
+# same batch had before. Weights of such a loss are no place to go back to.
+RISING = 10.0
+SUSPECT = 100.0  # times the loss of the beginning: it is looked at once
 RECORDED = 100_000  # steps whose norm and threshold are kept
 
 
@@ -64,9 +66,9 @@ class Guard(keras.callbacks.Callback):
     100 steps before, since weights that are nearly infinite are no place to go on from.
 
     **A loss that diverges but stays finite**, as it can where gradients are clipped, is taken for the same. Where the
-    epoch's mean is above 100 times the least of the first 10 steps, the batch is put to the weights from before the
-    loss rose: if they had a tenth of its loss or less, they are put back and the learning rate is lowered. If not, it
-    is the data that became harder, and nothing is done.
+    epoch's mean is above 10 times the least of the first 10 steps for 50 steps, or above 100 times once, the batch is
+    put to the weights from before the loss rose: if they had a tenth of its loss or less, they are put back and the
+    learning rate is lowered. If not, it is the data that became harder, and nothing is done.
 
     It works under jit, on one device. Between steps, model and optimizer are as the user made them, so saved files are
     the usual ones. Each step waits for its result, as under Keras's progress bar. What is random without a seed of
@@ -144,7 +146,12 @@ class Guard(keras.callbacks.Callback):
         self._sorted: list[float] = []
         self._copies: deque[tuple[int, int, list[np.ndarray]]] = deque(maxlen=2)
         self._epoch = 0
-        self._begun, self._least, self._goes_on = 0, float("inf"), False
+        self._begin()
+        self._goes_on = False
+
+    def _begin(self) -> None:
+        """The steps, from here on, tell what the loss of the beginning is."""
+        self._begun, self._least, self._high, self._again = 0, float("inf"), 0, 0
 
     @property
     def norms(self) -> np.ndarray:
@@ -187,7 +194,7 @@ class Guard(keras.callbacks.Callback):
             self._step = GuardedStep(model)
         self._copies.clear()
         if not self._goes_on:
-            self._begun, self._least = 0, float("inf")
+            self._begin()
         self._goes_on = False
         if model.built:  # else, on TensorFlow, in the first step
             self._copy()
@@ -231,8 +238,10 @@ class Guard(keras.callbacks.Callback):
                 at = place - len(step.rows)
                 seen = step.batches[at] if len(step.batches) >= -at else None
                 self._event(first + place, norm, seen)
-        if times > SUSPECT and step.rows[-1, 1] and step.batches and self._copies:
-            self._look(batch, times)
+        self._high = self._high + len(step.rows) if times > RISING else 0
+        suspected = self.steps >= self._again and (times > SUSPECT or self._high >= EVERY)
+        if suspected and step.rows[-1, 1] and step.batches and self._copies:
+            self._look(batch)
         if len(self._norms) > 2 * RECORDED:
             del self._norms[:-RECORDED], self._thresholds[:-RECORDED]
 
@@ -271,17 +280,20 @@ class Guard(keras.callbacks.Callback):
 
     # A step that is not finite ----------------------------------------------------------------------------------------
 
-    def _look(self, batch: int, times: float) -> None:
+    def _look(self, batch: int) -> None:
         """The loss is finite and high: by the training, or by the data."""
         model = self.model
+        self._high, self._again = 0, self.steps + EVERY
         x, y, weight = keras.utils.unpack_x_y_sample_weight(self._guarded.batches[-1])
         now, then = (
             loss_with(model, values, (x, y, weight))
             for values in (_values(model.variables), self._copies[0][2][: len(model.variables)])
         )
         if not now > RISING * then:
-            self._least *= times  # nothing to look at before it is as many times higher again
+            if then > RISING * self._least:  # the data are harder: theirs is the loss to compare with
+                self._least = then
             return
+        self._again = 0
         self.batch = _numpy((x, y, weight))
         lowered = self._lower()
         said = (
@@ -389,7 +401,7 @@ class Guard(keras.callbacks.Callback):
             "lowered": self.lowered,
             "share": self._share,
             "in_a_row": self._in_a_row,
-            "begun": [self._begun, self._least],
+            "begun": [self._begun, self._least, self._high, self._again],
             "events": [asdict(event) for event in self.events],
         }
 
@@ -400,7 +412,7 @@ class Guard(keras.callbacks.Callback):
             self._note(norm)
         self.steps, self._clipped, self.lowered = state["steps"], state["clipped"], state["lowered"]
         self._share, self._in_a_row = state["share"], state["in_a_row"]
-        self._begun, self._least = state["begun"]
+        self._begun, self._least, self._high, self._again = state["begun"]
         self._goes_on = True
         for event in state["events"]:
             found = event["found"] and NonFinite(**event["found"])
