@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -13,11 +15,13 @@ import throughtime as tt
 from diagnosis.test_check import same, state_of, walks
 from programs import data
 from programs.models import adam, multiclass, network, sgd
+from throughtime.diagnosis.courses import Course
 from throughtime.diagnosis.findings import CODES, Diagnosis, Finding
 from throughtime.diagnosis.pasting import code_of
 from throughtime.diagnosis.proofs import gain, interval
 from throughtime.diagnosis.recipes import Copies, Place, Recipe, remember
-from throughtime.diagnosis.remedies import ANSWERS
+from throughtime.diagnosis.remedies import ANSWERS, Remedy
+from throughtime.diagnosis.repair import _Attempt
 from throughtime.errors import ArgumentError
 
 # On JAX in the suite, which has to stay short; they pass on the other two backends when called there.
@@ -209,6 +213,52 @@ def test_what_there_is_no_time_for_is_named() -> None:
     model = network((12, 1), tt.GRU(4), layers.Dense(1), loss="mse")
     found = tt.repair(model, said("constant-prediction"), x, y, steps=3, seconds=1e-3)
     assert found.tried == () and any("give more seconds=" in one for one in found.left_out)
+
+
+class Clocked:
+    """In place of Courses, with a clock of its own: a SimpleRNN takes 4 s, another cell 9 s; only all at once helps."""
+
+    def __init__(self) -> None:
+        self.now, self.count, self.seconds = 0.0, 0, []
+
+    def run(self, recipe: Recipe, seed: int, *, drawn: Any = None, keep: bool = False) -> Course:
+        taken = 9.0 if recipe.cells else 4.0
+        self.now += taken
+        self.count += 1
+        self.seconds.append(taken)
+        helps = bool(recipe.cells and recipe.guard and recipe.rate)
+        return Course(seed, (0.1 if helps else 1.0) + 0.001 * seed)
+
+
+def clocked(monkeypatch: pytest.MonkeyPatch, seconds: float) -> tuple[float, Any, list[str]]:
+    """A repair that may take so long: when it ended, what it kept, and what it had no time for."""
+    courses = Clocked()
+    remedies = [
+        Remedy("GRU", "a", lambda was: replace(was, cells=((Place("rnn"), "GRU"),))),
+        Remedy("rate", "a", lambda was: replace(was, rate=0.01)),
+        Remedy("Guard", "a", lambda was: replace(was, guard=True)),
+    ]
+    attempt = object.__new__(_Attempt)
+    monkeypatch.setattr("throughtime.diagnosis.repair.time", SimpleNamespace(monotonic=lambda: courses.now))
+    vars(attempt).update(
+        courses=courses, remedies=remedies, seeds=3, steps=1, ends=seconds, left_out=[], doing="",
+        evidence=SimpleNamespace(model=SimpleNamespace(optimizer=None)),
+        measure=SimpleNamespace(counted=lambda one: one.score, learns=lambda _: True),
+        _result=lambda changes, tried, recipe, **scores: changes,
+    )  # fmt: skip
+    kept = [one.name for one in attempt.repaired()]
+    return courses.now, kept, attempt.left_out
+
+
+def test_the_time_of_the_proof_is_kept_free_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, kept, left_out = clocked(monkeypatch, np.inf)
+    assert kept == ["GRU", "rate", "Guard"] and not left_out
+    took = 3 * 4 + (9 + 4 + 4) + 3 * 9 + (3 * 4 + 3 * 9 + 3 * 4 * 4)
+    assert whole == took
+    for share in (0.2, 0.5, 0.8, 1.0):
+        ended, kept, left_out = clocked(monkeypatch, share * took)
+        assert ended <= max(share * took, 3 * 4) and (kept or left_out), share
+    assert clocked(monkeypatch, 1.2 * took)[1:] == (["GRU", "rate", "Guard"], [])
 
 
 # What is left behind ------------------------------------------------------------------------------------------------
