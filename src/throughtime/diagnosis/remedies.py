@@ -285,21 +285,32 @@ def remedies_for(
 
 
 def at_once(remedies: Sequence[Remedy]) -> tuple[Recipe, list[Remedy]]:
-    """All changes on top of each other, and the remedies whose they are; of two learning rates the first.
+    """All changes on top of each other; of two learning rates the first. With the remedies that it takes to get there.
 
     Example:
         >>> faster = Remedy("faster", "", lambda was: replace(was, rate=0.01))
         >>> slower = Remedy("slower", "", lambda was: replace(was, rate=0.0001))
-        >>> at_once([faster, slower])[0].rate
-        0.01
+        >>> lstm = Remedy("LSTM", "", lambda was: replace(was, cells=((Place("rnn"), "LSTM"),)))
+        >>> gru = Remedy("GRU", "", lambda was: replace(was, cells=((Place("rnn"), "GRU"),)))
+        >>> recipe, taken = at_once([faster, lstm, gru, slower])
+        >>> recipe.rate, [one.name for one in taken]
+        (0.01, ['faster', 'GRU'])
     """
-    recipe, taken = Recipe(), []
+    recipe, needed = _on_top(remedies), list(remedies)
+    for remedy in remedies:
+        others = [one for one in needed if one is not remedy]
+        if _on_top(others) == recipe:
+            needed = others
+    return recipe, needed
+
+
+def _on_top(remedies: Sequence[Remedy]) -> Recipe:
+    recipe = Recipe()
     for remedy in remedies:
         changed = remedy.change(recipe)
-        if changed != recipe and recipe.rate in (None, changed.rate):
+        if recipe.rate in (None, changed.rate):
             recipe = changed
-            taken.append(remedy)
-    return recipe, taken
+    return recipe
 
 
 def _set(recipe: Recipe, places: list[Place], **arguments: Any) -> Recipe:
