@@ -10,7 +10,8 @@ import pytest
 
 import throughtime as tt
 from throughtime.diagnosis.given import Given
-from throughtime.diagnosis.truncation import HorizonReport, cut_to
+from throughtime.diagnosis.proofs import Scores, gain
+from throughtime.diagnosis.truncation import Cut, HorizonReport, cut_to
 from throughtime.diagnosis.windowed import end_gradients
 from throughtime.report.page import render
 
@@ -60,6 +61,14 @@ def test_what_lies_beyond_the_cut_is_said() -> None:
     assert report.advised is None and "beyond every cut" in report.verdict
 
 
+@pytest.mark.parametrize(("scores", "said"), [((1.2, 1.3), "what matters lies beyond every"), ((1.0, 1.5), "seeds=")])
+def test_the_verdict_claims_no_more_than_the_seeds_show(scores: tuple[float, ...], said: str) -> None:
+    whole = Cut(24, "all", Scores((1.0, 1.11)), None, 1.0, 0.1, 0)
+    cut = Cut(12, "last", Scores(scores), gain(scores, whole.scores.values), 0.5, 0.1, 0)
+    report = HorizonReport(whole, (cut,), None, None, "loss", 60)  # type: ignore[arg-type]
+    assert said in report.verdict and "(last 12) ends at 1.25, whole sequences of 24 steps at 1.055" in report.verdict
+
+
 def test_the_valid_steps_of_padded_sequences_are_kept() -> None:
     x = series()
     for row, length in zip(x, np.random.default_rng(1).integers(8, STEPS + 1, len(x)), strict=True):
@@ -77,6 +86,7 @@ def test_a_state_that_is_carried_loses_less_than_none() -> None:
     report = tt.horizon_report(model_of(per_step=True), x, y, **options)
     scores = by_cut(report)
     assert list(scores) == [("carried", 6), ("windows", 6)]
+    assert report.measure == "loss (mse) on 48 sequences held out"  # whole ones, not their windows
     assert scores["windows", 6] > 3 * report.whole.scores.mean and scores["carried", 6] < scores["windows", 6] / 2
     one = tt.horizon_report(model_of(per_step=True), x, y, keeps="carried", **options)
     assert list(by_cut(one)) == [("carried", 6)]

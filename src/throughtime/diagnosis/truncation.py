@@ -104,10 +104,15 @@ class HorizonReport:
         if not self.cuts:
             return "no cut was tried."
         best = min(self.cuts, key=lambda one: one.scores.mean)
+        ends = (
+            f"the best of them ({best.keeps} {best.window}) ends at {best.scores.mean:.4g}, whole sequences of "
+            f"{whole.window} steps at {whole.scores.mean:.4g}"
+        )
+        if min(best.scores.values) <= max(whole.scores.values):  # of few seeds, an interval says little
+            return f"it cannot be told what a cut loses: {ends}, a loss of {best.lost}. More seeds= tell more."
         return (
-            f"what matters lies beyond every cut that was tried: the best of them ({best.keeps} {best.window}) ends at "
-            f"{best.scores.mean:.4g}, whole sequences of {whole.window} steps at {whole.scores.mean:.4g}. Keep them "
-            f'whole; memory="..." bounds what that holds.'
+            f"what matters lies beyond every cut that was tried: {ends}. Keep them whole; "
+            'memory="..." bounds what that holds.'
         )
 
     def table(self) -> list[tuple[str, ...]]:
@@ -315,7 +320,7 @@ class _Trainings:
         """Scores by seed, seconds of a step, and the weights of the first seed; of ``window`` the gradient's reach."""
         began = time.monotonic()
         measure = Measure(evidence, [])
-        self.measure = measure.said
+        self.measure = self.measure or measure.said  # of whole sequences, which come first
         copies = Copies(evidence.model, rows(data.x, slice(2)))
         taken: list[float] = []
 
