@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .layers.swapping import to_keras as to_keras
     from .ragged import Ragged as Ragged
     from .report.page import write_report as write_report
+    from .stream.lines import RunStream as RunStream
     from .stream.stream import Stream as Stream
     from .training.carrying import CarryState as CarryState
     from .training.run import Run as Run
@@ -75,6 +76,7 @@ _PLACES = {
     "Run": ("training.run", True),
     "CarryState": ("training.carrying", True),
     "Stream": ("stream.stream", True),
+    "RunStream": ("stream.lines", True),
     "write_report": ("report.page", False),
     "ThroughtimeError": ("errors", False),
 }

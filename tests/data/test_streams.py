@@ -277,7 +277,8 @@ def test_a_layout_in_words() -> None:
         ({"feeds": "numbers"}, "makes 'codes'"),
         ({"x": np.zeros((2, 3, 4))}, "a list or a Ragged"),
         ({"x": np.array(["a", "b"])}, "numbers"),
-        ({"x": "there/is/none.npy"}, "not a .npy file"),
+        ({"x": "there/is/none.npy"}, "cannot be read"),
+        ({"x": __file__}, "not a .npy file of numbers.*read_table"),
         ({"x": [[1, 2], [3]], "y": np.arange(3)}, "3 targets for 2 sequences"),
         ({"x": [[1, 2], [3]], "y": [[1, 2], [3, 4]]}, "other lengths than x"),
     ],
@@ -286,6 +287,31 @@ def test_what_is_refused(options, message) -> None:
     options = {"x": np.arange(30), "window": 5, "batch": 2} | options
     with pytest.raises(ArgumentError, match=message):
         Streams(options.pop("x"), **options)
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "message"),
+    [
+        (np.nan, "float32", "x holds nan"), (np.inf, "float64", "x holds inf"), (1e300, "float64", r"x holds 1e\+300"),
+        (2**31, "int64", "x holds 2147483648"), (2**32 - 1, "uint32", "x holds 4294967295"),
+        (-(2**31) - 1, "int64", "x holds -2147483649"),
+    ],
+)  # fmt: skip
+def test_what_would_become_another_number_is_refused(value: Any, dtype: str, message: str, tmp_path: Path) -> None:
+    x = np.ones((30, 2), dtype)
+    Streams(x, window=5, batch=1)
+    x[17, 1] = value
+    with pytest.raises(DataError, match=message + r" \(step 17, feature 1;"):
+        Streams(x, window=5, batch=1)
+    with pytest.raises(DataError, match=r"\(sequence 1, step 7, feature 1;"):
+        Streams([x[:10], x[10:]], window=5, batch=1)
+    with pytest.raises(DataError, match="y holds"):
+        Streams(np.ones((30, 2)), x, window=5, batch=1)
+    np.save(tmp_path / "x.npy", x)
+    streams = Streams(tmp_path / "x.npy", window=5, batch=1)
+    assert streams[2][0].shape[1] == 5
+    with pytest.raises(DataError, match=r"\(step 17, feature 1;"):
+        _ = streams[3]
 
 
 def test_a_fingerprint_sees_every_change() -> None:

@@ -180,3 +180,17 @@ def test_a_model_of_one_length_is_refused() -> None:
     model.compile("adam", "mse")
     with pytest.raises(tt.ThroughtimeError, match="24 steps alone"):
         tt.horizon_report(model, series(32), np.zeros(32))
+
+
+def test_what_has_no_answer_is_refused() -> None:
+    x = series(64)
+    x[3, 4] = np.nan
+    with pytest.raises(tt.ThroughtimeError, match="the loss is inf; tt.check"):
+        tt.horizon_report(model_of(), x, np.zeros(64), windows=8, steps=5)
+    with pytest.raises(tt.ThroughtimeError, match="whole ones"):
+        tt.horizon_report(model_of(), tt.Streams(series(4)[0], window=6, batch=1))
+    layer = keras.layers.GRU(4, stateful=True)
+    model = keras.Sequential([keras.Input(batch_shape=(8, None, 2)), layer, keras.layers.Dense(1)])
+    model.compile("adam", "mse")
+    with pytest.raises(tt.ThroughtimeError, match="without stateful=True"):
+        tt.horizon_report(model, series(32), np.zeros(32))

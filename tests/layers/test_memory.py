@@ -111,6 +111,9 @@ def test_explain_says_what_is_held_and_computed_again() -> None:
     assert tt.explain(model_of(None), batch_size=2, steps=1000)[0].memory == "750KiB: all of it"
     with pytest.raises(tt.ThroughtimeError, match="steps="):
         tt.explain(model, batch_size=32)
+    for wrong in ({"batch_size": "4"}, {"batch_size": 0}, {"batch_size": 1, "steps": 2.5}):
+        with pytest.raises(tt.ThroughtimeError, match="whole number of at least 1"):
+            tt.explain(model, **{"steps": 10} | wrong)
 
 
 def test_without_a_budget_what_does_not_fit_comfortably_is_computed_again() -> None:

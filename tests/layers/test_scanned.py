@@ -392,3 +392,13 @@ def test_each_says_what_it_cannot_do(kind: Any) -> None:
 def test_arguments_are_refused_at_the_door(kind: Any, given: dict[str, Any], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         kind(**given)
+
+
+@pytest.mark.parametrize("cell", [tt.SimpleRNN, tt.GRU, tt.LSTM, tt.MinGRU, tt.MinLSTM, tt.LRU])
+def test_no_step_at_all_and_states_of_other_shapes_are_refused(cell: Any) -> None:
+    with pytest.raises(tt.ThroughtimeError, match=r"was given shape \(2, 0, 3\), no time step"):
+        cell(4)(np.zeros((2, 0, 3), "float32"))
+    count = {tt.LSTM: 2, tt.LRU: 2}.get(cell, 1)
+    for given in ([np.zeros((2, 5), "float32")] * count, [np.zeros((2, 4), "float32")] * (count + 1)):
+        with pytest.raises(tt.ThroughtimeError, match=r"\('B', 4\).* are accepted"):
+            cell(4)(np.zeros((2, 5, 3), "float32"), initial_state=given)

@@ -171,6 +171,8 @@ def test_rows_without_a_sequence_or_time_column_are_one_sequence_and_are_counted
         (['{"x": 1, "on": true}'], "line 1 has no column 'shop'"),
         (['{"who": "a", "x": 1, "on": true, "shop": "n"}', "[1]"], "line 2 is list in JSON"),
         (["who;day;x;on;shop", "a;0;inf;true;n"], "column 'x' of line 2 has 1 infinite values"),
+        (["who,day,x,on,shop", "a,5,1,true,n", "b,3,1,true,n", "a,4,1,true,n"], "line 4 has the time 4, and the row"),
+        (["who,day,x,on,shop", "a,2024-05-02,1,true,n", "a,2024-05-01T23:00,1,true,n"], "line 3 has the time 2024"),
     ],
 )  # fmt: skip
 def test_a_line_that_cannot_be_read_is_named_by_its_number(lines: list[str], message: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -308,6 +310,21 @@ def test_one_of_three_streams_is_reset_in_the_middle() -> None:
     close(np.concatenate([before, after], 1), expected)
     stream.reset()
     close(pushed(stream, x), whole(model, x))
+    kept = stream.snapshot()
+    stream.reset(np.array([True, False, True]))  # a mask, not numbers
+    stream.restore(stream.snapshot(1), 0)
+    assert stream.snapshot(0) == stream.snapshot(np.array([False, True, False])) != stream.snapshot(2)
+    stream.restore(kept)
+    for wrong in (True, [3], [-1], [0.5], "a", [], np.array([True, False])):
+        with pytest.raises(ArgumentError, match="numbers from 0 to 2"):
+            stream.reset(wrong)
+    assert stream.snapshot() == kept
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_copy_is_refused(copied: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"restore\(\)"):
+        copied(tt.Stream(sequential(layers.SimpleRNN(3, return_sequences=True))))
 
 
 def test_an_answer_is_the_callers_own() -> None:

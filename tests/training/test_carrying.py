@@ -252,6 +252,14 @@ def test_a_layer_that_begins_anew_with_each_window_is_named() -> None:
         fit(model, tt.Streams(sequences(), window=4, batch=3))
 
 
+def test_a_layer_that_looks_beyond_a_window_is_named() -> None:
+    rows = [keras.layers.Conv1D(2, 3, padding="causal", name="wide"), tt.GRU(3, stateful=True, return_sequences=True)]
+    model = keras.Sequential([keras.Input(batch_shape=(3, None, 2)), *rows, keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="of their window alone .*'wide'"):
+        fit(model, tt.Streams(sequences(), window=4, batch=3))
+
+
 def test_what_would_train_on_wrong_states_is_refused() -> None:
     model, streams = network(weighted_metrics=["mse"]), tt.Streams(sequences(), window=4, batch=3, ahead=1)
     for _ in range(2):  # nothing is left behind by a refusal

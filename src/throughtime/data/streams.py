@@ -68,7 +68,8 @@ class Streams(keras.utils.PyDataset):
 
     Raises:
         ArgumentError: an argument outside of what is accepted, or windows that are asked for without ``CarryState``.
-            DataError: not a step to train on.
+            DataError: not a step to train on; NaN, infinity, or a whole number that int32 cannot hold, by its place
+            (in a file, when its window is reached).
 
     Example:
         >>> streams = Streams(np.arange(100, 117), window=5, batch=2)
@@ -192,7 +193,10 @@ class Streams(keras.utils.PyDataset):
             held = np.full((*mask.shape, *values.shape[1:]), padding, _held(values))
             for row in np.flatnonzero(cells.count):
                 first = int(self._offsets[cells.sequence[row]] + cells.start[row]) + later
-                held[row, : cells.count[row]] = values[first : first + cells.count[row]]
+                part = values[first : first + cells.count[row]]
+                if isinstance(values, np.memmap):
+                    _refuse_not_held("y" if values is self._y and values is not self._x else "x", part, first)
+                held[row, : cells.count[row]] = part
             return held if held.dtype == np.int32 or values.ndim > 1 else held[..., None]
 
         made = {name: mask if name == "mask" else cut(self._x, 0, self.pad_value) for name in self._feeds()}
@@ -354,8 +358,13 @@ def _opened(name: str, given: Values) -> tuple[np.ndarray, np.ndarray | None]:
         path = Path(given)
         try:
             values = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ArgumentError(f"{name}={str(path)!r} is not a .npy file that can be read: {error}") from error
+        except OSError as error:
+            raise ArgumentError(f"{name}={str(path)!r} cannot be read: {error}") from error
+        except (ValueError, EOFError) as error:
+            raise ArgumentError(
+                f"{name}={str(path)!r} is not a .npy file of numbers, which np.save writes. Of a table: "
+                "tt.Preparation.fit(data).apply(data), with data = tt.read_table(...)."
+            ) from error
     elif isinstance(given, np.ndarray):
         values = given
     else:
@@ -366,7 +375,30 @@ def _opened(name: str, given: Values) -> tuple[np.ndarray, np.ndarray | None]:
             f"{name} is {values.dtype} of shape {values.shape}; numbers (steps,) or (steps, features) are accepted, "
             "and of several sequences a list or a Ragged."
         )
+    if not isinstance(values, np.memmap):
+        _refuse_not_held(name, values, 0, offsets)
     return values, offsets
+
+
+def _refuse_not_held(name: str, values: np.ndarray, first: int, offsets: np.ndarray | None = None) -> None:
+    """What float32, or int32 for whole numbers, does not hold; ``first`` is the step that the values begin with."""
+    if values.dtype.kind == "f":
+        wrong = ~(np.abs(values) <= np.finfo(np.float32).max)
+        mend = "fill it in, scale it, or leave it out; of a table, Preparation does"
+    elif values.dtype.itemsize < 4 or values.dtype == np.int32:
+        return
+    else:
+        wrong = (values < np.iinfo(np.int32).min) | (values > np.iinfo(np.int32).max)
+        mend = "whole numbers of 32 bits are accepted; number categories from 0, and give quantities as floats"
+    if not wrong.any():
+        return
+    at = np.argwhere(wrong)[0]
+    step, place = first + int(at[0]), "".join(f", feature {feature}" for feature in at[1:])
+    where = f"step {step}{place}"
+    if offsets is not None:
+        sequence = int(np.searchsorted(offsets, step, side="right")) - 1
+        where = f"sequence {sequence}, step {step - offsets[sequence]}{place}"
+    raise DataError(f"{name} holds {values[tuple(at)]} ({where}; counted from 0): {mend}.")
 
 
 def _held(values: np.ndarray) -> Any:

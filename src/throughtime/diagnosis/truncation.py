@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from ..data.streams import Streams
 from ..errors import ArgumentError, one_of
 from ..gradients.flow import LayerFlow, gradient_flow
 from ..kernels.schedule import written
@@ -176,7 +177,7 @@ def horizon_report(
     *,
     validation_data: Any = None,
     fit: Mapping[str, Any] | None = None,
-    windows: Sequence[int] | None = None,
+    windows: int | Sequence[int] | None = None,
     keeps: str | None = None,
     seeds: int = 3,
     steps: int = 300,
@@ -192,7 +193,7 @@ def horizon_report(
     Args:
         model: compiled; takes sequences of any length (``keras.Input((None, features))``).
         x, y, validation_data, fit: as for ``check``; one array of x. Without validation data a quarter is held out.
-        windows: numbers of steps; by default halves, quarters, ... of the longest sequence, down to 8.
+        windows: a number of steps, or several; by default halves, quarters, ... of the longest sequence, down to 8.
         keeps: "last" or "first", of the steps of a sequence; with targets at each step "carried" or "windows". Both by
             default; a model that reads backwards carries no state.
         seeds: of weights and batches, 2 or more.
@@ -217,6 +218,11 @@ def horizon_report(
         8
     """
     began = time.monotonic()
+    if isinstance(x, Streams):
+        raise ArgumentError("horizon_report cuts sequences itself; give it whole ones, x (sequences, steps, features).")
+    if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()):
+        raise ArgumentError("a stateful model has one batch size and carries states from one sequence into the next; "
+                            "build it without stateful=True.")  # fmt: skip
     data = given(model, x, y, validation_data=validation_data, fit=fit)
     if isinstance(data.x, list | tuple | dict) or np.ndim(data.x) < 2:
         raise ArgumentError("horizon_report takes one array of x, (sequences, steps, features) or (sequences, steps).")
@@ -241,6 +247,11 @@ def horizon_report(
         chosen = _windows(windows, length)
         trainer = _Trainings(evidence, seeds, steps, began + seconds)
         whole, flow = trainer.whole(length)
+        if not np.isfinite(whole.scores.mean):
+            raise ArgumentError(
+                f"after {steps} steps of training on whole sequences the loss is {whole.scores.mean}; tt.check(model, "
+                "x, y) names why, such as NaN in the data or a learning rate that is too high."
+            )
         cuts, left_out = [], []
         for window in chosen:
             for kind in kinds:
@@ -267,7 +278,9 @@ def _kinds(keeps: str | None, per_step: bool, causal: bool) -> tuple[str, ...]:
     return (keeps,)
 
 
-def _windows(windows: Sequence[int] | None, length: int) -> list[int]:
+def _windows(windows: int | Sequence[int] | None, length: int) -> list[int]:
+    if isinstance(windows, int | np.integer):
+        windows = [int(windows)]
     if windows is None:
         halves = [length // 2**power for power in range(1, 20)]
         return [one for one in halves if one >= LEAST]

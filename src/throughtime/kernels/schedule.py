@@ -248,7 +248,7 @@ def need(problem: Problem, budget: int, *, shards: int) -> Need:
     if budget < least:
         raise ArgumentError(
             f"memory={written(budget)} is too small for {problem.batch} sequences of {problem.steps:,} steps and "
-            f"{problem.units} units; {least} bytes ({written(least)}) or more are accepted."
+            f"{problem.units} units; {least} bytes ({-(-least // 1024)}KiB) or more are accepted."
         )
     found = plan(chunks, chunk_bytes=chunk, state_bytes=state, budget=budget // shards)
     kept = shards * (found.chunks_per_leaf * chunk + found.slots * state)

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import keras
 from keras import ops
+
+from ..errors import ArgumentError
 
 if TYPE_CHECKING:
     from keras.layers import RNN as _Layer
@@ -44,6 +47,20 @@ class Carrying(_Layer):
         return self._carried
 
     def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:
+        if sequences.shape[1] == 0:
+            raise ArgumentError(
+                f"{self.name!r} was given shape {tuple(sequences.shape)}, no time step at all; one or more are "
+                "accepted, and for sequences of length 0 steps that are masked."
+            )
+        if initial_state is not None:
+            given = [tuple(one.shape) for one in keras.tree.flatten(initial_state)]
+            sizes = keras.tree.flatten(self.state_size)
+            fits = all(len(shape) == 2 and shape[1] == size for shape, size in zip(given, sizes, strict=False))
+            if len(given) != len(sizes) or not fits:
+                raise ArgumentError(
+                    f"initial_state of {self.name!r} has shapes {given}; {[('B', size) for size in sizes]} are "
+                    "accepted, in the order in which return_state=True gives them."
+                )
         if self._carried is not None:
             # Past Keras's tracking, which would count the variables among the weights, and so save them.
             self.__dict__["states"] = self._carried.training if training else self._carried.inference

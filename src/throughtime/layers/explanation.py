@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import overload
 
 import keras
+import numpy as np
 
 from ..errors import ArgumentError
 from ..kernels import native
@@ -114,6 +115,9 @@ def explain(model: keras.Layer, *, batch_size: int | None = None, steps: int | N
     """
     if not isinstance(model, keras.Layer):
         raise ArgumentError(f"explain was given {type(model).__name__}; a keras.Model or keras.Layer is accepted.")
+    for name, value in (("batch_size", batch_size), ("steps", steps)):
+        if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+            raise ArgumentError(f"{name}={value!r} is given; a whole number of at least 1 is accepted.")
     if batch_size is not None and steps is None:
         shapes = [tensor.shape for tensor in getattr(model, "inputs", None) or () if len(tensor.shape) > 1]
         steps = shapes[0][1] if shapes else None

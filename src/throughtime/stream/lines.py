@@ -12,6 +12,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class _Past:
     """What is kept of one sequence: the number of rows, the last values, a forecast's window, a stream's states."""
 
     rows: int = 0
+    time: float | datetime | None = None
     filled: np.ndarray | None = None
     window: deque[tuple[np.ndarray, np.ndarray]] = field(default_factory=deque)
     states: bytes | None = None
@@ -56,6 +58,16 @@ class RunStream:
 
     Raises:
         ArgumentError: a network that needs steps that have not come yet, such as a bidirectional one.
+
+    Example:
+        >>> from throughtime.data.arrays import from_arrays
+        >>> from throughtime.training.train import train
+        >>> x = [np.random.default_rng(row).normal(size=(20, 1)) for row in range(24)]
+        >>> run = train(from_arrays(x, [np.cumsum(one, axis=0) for one in x]), epochs=1, progress=False)
+        >>> stream = RunStream(run)
+        >>> answers = [stream.push({"x1": value}) for value in (0.5, -1.0)]
+        >>> answers[1].num_rows
+        1
     """
 
     def __init__(self, run: Run) -> None:
@@ -85,11 +97,14 @@ class RunStream:
             after a row without a target.
 
         Raises:
-            DataError: a column is missing, or holds what is no number where one is needed.
+            DataError: a column is missing, or holds what is no number where one is needed; a row that is earlier than
+                the one before it in its sequence.
         """
         schema = self._preparation.schema
         data = self._read(row, where)
         past = self._pasts.setdefault(data.ids[0], _Past())
+        if schema.time in row:
+            past.time = _in_order(past.time, row[schema.time], where)
         examples = self._preparation.apply(data, targets=False)
         numbers, codes = examples.numbers[0], examples.codes[0]
         absent = np.flatnonzero(np.isnan(raw_inputs(data)[0]))
@@ -244,6 +259,25 @@ def _number(value: Any, name: str, where: str) -> float:
         return float(value)
     except (TypeError, ValueError) as error:
         raise DataError(f"{where} has {value!r} in column {name!r}; a number is needed, or nothing.") from error
+
+
+def _in_order(before: float | datetime | None, value: Any, where: str) -> float | datetime | None:
+    """The time of a row, where it is a number or a date; of other text the order is not known."""
+    try:
+        now: float | datetime = value if isinstance(value, datetime) else float(value)
+    except (TypeError, ValueError):
+        try:
+            now = datetime.fromisoformat(str(value).strip())
+        except ValueError:
+            return before
+    try:
+        late = before is not None and now < before  # type: ignore[operator]
+    except TypeError:  # a number after a date, or a date without a zone after one with
+        late = False
+    if late:
+        raise DataError(f"{where} has the time {value}, and the row before it in its sequence a later one, {before}; "
+                        "rows are accepted in the order of time.")  # fmt: skip
+    return now
 
 
 def _label(value: Any) -> str | None:

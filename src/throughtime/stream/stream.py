@@ -75,6 +75,12 @@ class Stream:
         self._single = isinstance(self._outputs, np.ndarray)
         self._fingerprint = plan.fingerprint()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise ArgumentError(
+            "a Stream is neither copied nor pickled: its steps write into arrays of its own. Make another of the same "
+            "model, and give its restore() what snapshot() returns."
+        )
+
     def __repr__(self) -> str:
         numbers = sum(state[0].size for state in self._plan.states)
         return f"Stream({self._plan.batch} stream{'s' if self._plan.batch > 1 else ''}, {numbers} numbers carried each)"
@@ -115,7 +121,7 @@ class Stream:
         )
 
     def reset(self, stream: int | Iterable[int] | None = None) -> None:
-        """Sets states to zero: of all streams, or of one or some by their number from 0."""
+        """Sets states to zero: of all streams, or of one or some by their number from 0, or a mask ``(B,)`` of them."""
         rows = slice(None) if stream is None else self._rows(stream)
         for state in self._plan.states:
             state[rows] = 0
@@ -123,7 +129,7 @@ class Stream:
     # States as bytes --------------------------------------------------------------------------------------------------
 
     def snapshot(self, stream: int | Iterable[int] | None = None) -> bytes:
-        """The states of all streams, or of one or some, as bytes that ``restore`` takes on any machine and backend."""
+        """The states of all streams, or of some as for ``reset``, as bytes that ``restore`` takes on any backend."""
         rows = np.arange(self._plan.batch)[slice(None) if stream is None else self._rows(stream)]
         size = np.dtype(self._plan.dtype).itemsize
         header = _HEADER.pack(MAGIC, VERSION, size, len(rows), self._fingerprint)
@@ -220,12 +226,15 @@ class Stream:
             )
 
     def _rows(self, stream: int | Iterable[int]) -> list[int]:
-        try:
-            rows = [int(one) for one in ([stream] if isinstance(stream, int | np.integer) else stream)]
-        except (TypeError, ValueError):
-            rows = []
+        given = np.asarray(list(stream) if isinstance(stream, Iterable) else stream)
+        if given.dtype == bool and given.shape == (self._plan.batch,):
+            return [int(row) for row in np.flatnonzero(given)]
+        rows = given.reshape(-1).tolist() if given.dtype.kind in "iu" else []
         if not rows or min(rows) < 0 or max(rows) >= self._plan.batch:
-            raise ArgumentError(f"stream={stream!r}; numbers from 0 to {self._plan.batch - 1} are accepted.")
+            raise ArgumentError(
+                f"stream={stream!r}; numbers from 0 to {self._plan.batch - 1} are accepted, or a mask of shape "
+                f"({self._plan.batch},)."
+            )
         return rows
 
 

@@ -24,7 +24,10 @@ def is_graph(model: Any) -> bool:
 def refuse_no_graph(model: Any, called: str) -> None:
     """Raises ArgumentError unless ``model`` is a built Sequential or functional model."""
     if not isinstance(model, keras.Model):
-        raise ArgumentError(f"{called} was given {type(model).__name__}; a keras.Model is accepted, or that of a run.")
+        raise ArgumentError(
+            f"{called} was given {type(model).__name__}; a keras.Model is accepted. Of a run, run.model takes rows "
+            "that are prepared, and tt.RunStream(run) those of its table."
+        )
     if not is_graph(model):
         raise ArgumentError(
             f"{called} was given a {type(model).__name__}, whose own call cannot be looked into; a keras.Sequential "

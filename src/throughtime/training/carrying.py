@@ -18,7 +18,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import layers, ops
 
 from ..data.streams import Streams
 from ..errors import ArgumentError, RunError, listed
@@ -28,6 +28,11 @@ from ..layers.paths import recurrent_layers
 from .position import Position
 
 RAN_OUT = "Your input ran out of data"  # of Keras
+ACROSS_TIME = (
+    layers.Conv1D, layers.Conv1DTranspose, layers.SeparableConv1D, layers.DepthwiseConv1D, layers.MaxPooling1D,
+    layers.AveragePooling1D, layers.UpSampling1D, layers.ZeroPadding1D, layers.Attention, layers.AdditiveAttention,
+    layers.MultiHeadAttention, layers.GroupQueryAttention,
+)  # fmt: skip
 
 
 class CarryState(keras.callbacks.Callback):
@@ -40,7 +45,8 @@ class CarryState(keras.callbacks.Callback):
     With ``checkpoint=`` a training that was killed goes on where it was: build the model as before, and call the same
     ``fit`` with the same ``epochs``. Weights, optimizer, states, seeds and metrics come from the file, epochs that are
     done are not done again, and the first one begins with the window that is next. The weights are then, to the bit,
-    those of a training that was never stopped. A training that is done stays done: remove the file to begin another.
+    those of a training that was never stopped; on PyTorch, where Keras draws dropout from a state of PyTorch's own, if
+    what is random has a ``seed=``. A training that is done stays done: remove the file to begin another.
     What other callbacks know is not in the file, but for ``guard``. On TensorFlow, ``metrics=`` of the epoch that was
     resumed are of the rest of it.
 
@@ -286,6 +292,13 @@ def carrying_layers(model: keras.Model) -> list[Carrying]:
         raise ArgumentError(
             f"{listed(backwards)} read from the end of the sequence, which lies in a window that is still to come; "
             "only layers that read forwards can carry their states."
+        )
+    across = [layer.name for layer in model._flatten_layers() if isinstance(layer, ACROSS_TIME)]
+    if across:
+        warnings.warn(
+            f"layers that look at several steps at once see those of their window alone ({listed(across)}): outputs "
+            "near its edges are others than over the whole sequence.",
+            stacklevel=4,
         )
     other = [name for name, layer, _ in found if not layer.stateful]
     if other:
