@@ -65,7 +65,7 @@ class RunStream:
         >>> x = [np.random.default_rng(row).normal(size=(20, 1)) for row in range(24)]
         >>> run = train(from_arrays(x, [np.cumsum(one, axis=0) for one in x]), epochs=1, progress=False)
         >>> stream = RunStream(run)
-        >>> answers = [stream.push({"x1": value}) for value in (0.5, -1.0)]
+        >>> answers = [stream.push({"x0": value}) for value in (0.5, -1.0)]
         >>> answers[1].num_rows
         1
     """
