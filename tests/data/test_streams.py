@@ -278,6 +278,7 @@ def test_a_layout_in_words() -> None:
         ({"x": np.zeros((2, 3, 4))}, "a list or a Ragged"),
         ({"x": np.array(["a", "b"])}, "numbers"),
         ({"x": "there/is/none.npy"}, "cannot be read"),
+        ({"x": None}, "x is NoneType"),
         ({"x": __file__}, "not a .npy file of numbers.*read_table"),
         ({"x": [[1, 2], [3]], "y": np.arange(3)}, "3 targets for 2 sequences"),
         ({"x": [[1, 2], [3]], "y": [[1, 2], [3, 4]]}, "other lengths than x"),

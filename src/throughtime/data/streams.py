@@ -367,9 +367,14 @@ def _opened(name: str, given: Values) -> tuple[np.ndarray, np.ndarray | None]:
             ) from error
     elif isinstance(given, np.ndarray):
         values = given
-    else:
+    elif isinstance(given, Ragged | Sequence):
         ragged = given if isinstance(given, Ragged) else Ragged.from_list(given)
         values, offsets = ragged.values, ragged.offsets
+    else:
+        raise ArgumentError(
+            f"{name} is {type(given).__name__}; an array, a list or Ragged of sequences, or the path of a .npy file is "
+            "accepted."
+        )
     if values.ndim not in (1, 2) or values.dtype.kind not in "fiu":
         raise ArgumentError(
             f"{name} is {values.dtype} of shape {values.shape}; numbers (steps,) or (steps, features) are accepted, "

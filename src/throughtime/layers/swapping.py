@@ -37,7 +37,8 @@ def accelerate(model: keras.Layer, *, memory: int | str | None = None) -> keras.
         The same model.
 
     Raises:
-        ArgumentError: not a Keras model or layer; ``memory`` that is no number of bytes, or that no layer can keep to.
+        ArgumentError: not a Keras model or layer; ``memory`` that is no number of bytes, or with no layer that could
+            keep to one. One that is too small for a sequence's length is refused when that is known, in ``fit``.
 
     Example:
         >>> model = keras.Sequential([keras.Input((None, 3)), keras.layers.LSTM(8), keras.layers.Dense(1)])

@@ -72,8 +72,17 @@ def train(
         validation: what early stopping looks at; by default 15% are held out of ``train`` (forecasts: its last steps).
         model: a keras.Model of your own, compiled or not, in place of ours. Its input is ``(batch, steps, features)``
             as ``Preparation`` makes them; or several, named "numbers", "codes", "mask".
-        cell, units, depth, dropout, scale, missing, batch_size, tokens, buckets, learning_rate, clipnorm, epochs,
-            patience, seed: see ``Settings``.
+        cell: "lstm", "gru", "rnn", "mingru", "minlstm" or "lru".
+        units: of a recurrent layer, in each direction; ``depth``: recurrent layers; ``dropout``: share of hidden
+            outputs dropped in training.
+        scale: scaler of numbers, "standard", "minmax", "robust" or "none"; ``missing``: "fill" or "refuse".
+        batch_size: most sequences of a batch; or ``tokens``, most padded time steps of one.
+        buckets: most padded lengths; by default 8 with ``tokens``, else one for every three batches, at most 8.
+        learning_rate: of Adam. ``clipnorm``: global norm that a gradient is clipped to; by default what ``Guard``
+            measures.
+        epochs: at most; ``patience``: epochs without a better validation loss before training stops. Where they are
+            None, they are chosen from the data, and a run says what was chosen.
+        seed: of the initial weights, dropout and the order of the batches.
         memory: bytes, as in ``"256MiB"``, that the recurrent layers may hold between forward and backward pass; what
             does not fit is computed again, with the same results (see ``accelerate``).
         out: a directory for checkpoints and the finished run.
