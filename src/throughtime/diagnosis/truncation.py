@@ -220,10 +220,10 @@ def horizon_report(
     began = time.monotonic()
     if isinstance(x, Streams):
         raise ArgumentError("horizon_report cuts sequences itself; give it whole ones, x (sequences, steps, features).")
+    data = given(model, x, y, validation_data=validation_data, fit=fit)
     if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()):
         raise ArgumentError("a stateful model has one batch size and carries states from one sequence into the next; "
                             "build it without stateful=True.")  # fmt: skip
-    data = given(model, x, y, validation_data=validation_data, fit=fit)
     if isinstance(data.x, list | tuple | dict) or np.ndim(data.x) < 2:
         raise ArgumentError("horizon_report takes one array of x, (sequences, steps, features) or (sequences, steps).")
     length = data.x.shape[1]
