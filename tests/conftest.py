@@ -42,18 +42,31 @@ COMPILED = (
 THIRD = {"jax": 0, "tensorflow": 1}
 EVERYWHERE = ("killed",)  # what a stop in the middle leaves is each backend's own affair
 
+# Of the programs a twelfth is checked, another one on each backend. Repairs, trainings by the dozen, run on PyTorch
+# alone, which compiles nothing. Of a file that is named, as in `pytest tests/programs`, all tests run on any backend.
+TWELFTH = {"jax": 1, "torch": 5, "tensorflow": 9}
+ON_PYTORCH = ("diagnosis/test_repair.py",)
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    third = THIRD.get(os.environ.get("KERAS_BACKEND", ""))
-    if third is None or config.args != config.getini("testpaths"):  # files that are named are run whole
+    backend = os.environ.get("KERAS_BACKEND", "")
+    if backend not in TWELFTH or config.args != config.getini("testpaths"):
         return
-    left_out = [
-        item for item in items
-        if item.path.as_posix().endswith(COMPILED)
-        and item.get_closest_marker("backend")
-        and not any(word in item.name for word in EVERYWHERE)
-        and zlib.crc32(item.nodeid.encode()) % 3 != third
-    ]  # fmt: skip
+    left_out = [item for item in items if _is_left_out(item, backend)]
     config.hook.pytest_deselected(items=left_out)
     chosen = set(left_out)
     items[:] = [item for item in items if item not in chosen]
+
+
+def _is_left_out(item: pytest.Item, backend: str) -> bool:
+    path, case = item.path.as_posix(), getattr(item, "callspec", None)
+    if case is not None and "program" in case.indices and path.endswith("programs/test_programs.py"):
+        return case.indices["program"] % 12 != TWELFTH[backend]
+    if backend == "torch":
+        return False
+    return path.endswith(ON_PYTORCH) or (
+        path.endswith(COMPILED)
+        and item.get_closest_marker("backend") is not None
+        and not any(word in item.name for word in EVERYWHERE)
+        and zlib.crc32(item.nodeid.encode()) % 3 != THIRD[backend]
+    )

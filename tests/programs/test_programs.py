@@ -1,6 +1,7 @@
 """Every program of the catalogue through ``check``: the cause of each faulty one, and silence on each healthy one.
 
-A fixed twelfth on each backend, other ones on each, so that the suite stays short; benchmarks/programs.py runs all.
+In the suite a fixed twelfth on each backend (tests/conftest.py), so that it stays short; `pytest tests/programs` runs
+all, on the backend that is chosen, and benchmarks/programs.py on each.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from programs.program import Program
 from throughtime.diagnosis.findings import CODES
 
 BACKEND = keras.backend.backend()
-SOME = {"jax": PROGRAMS[1::12], "torch": PROGRAMS[5::12], "tensorflow": PROGRAMS[9::12]}
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("program", SOME[BACKEND], ids=lambda one: one.name)
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda one: one.name)
 def test_the_cause_is_named_and_the_healthy_are_left_alone(program: Program) -> None:
     case = program.make()
     diagnosis = tt.check(
