@@ -42,10 +42,9 @@ COMPILED = (
 THIRD = {"jax": 0, "tensorflow": 1}
 EVERYWHERE = ("killed",)  # what a stop in the middle leaves is each backend's own affair
 
-# Of the programs a twelfth is checked, another one on each backend. Repairs, trainings by the dozen, run on PyTorch
-# alone, which compiles nothing. Of a file that is named, as in `pytest tests/programs`, all tests run on any backend.
+# Of the programs a twelfth is checked, another one on each backend. Of a file that is named, as in
+# `pytest tests/programs`, all tests run on whichever backend.
 TWELFTH = {"jax": 1, "torch": 5, "tensorflow": 9}
-ON_PYTORCH = ("diagnosis/test_repair.py",)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -64,7 +63,7 @@ def _is_left_out(item: pytest.Item, backend: str) -> bool:
         return case.indices["program"] % 12 != TWELFTH[backend]
     if backend == "torch":
         return False
-    return path.endswith(ON_PYTORCH) or (
+    return (
         path.endswith(COMPILED)
         and item.get_closest_marker("backend") is not None
         and not any(word in item.name for word in EVERYWHERE)

@@ -24,8 +24,7 @@ from throughtime.diagnosis.remedies import ANSWERS, Remedy
 from throughtime.diagnosis.repair import _Attempt
 from throughtime.errors import ArgumentError
 
-# On PyTorch in the suite, which has to stay short (tests/conftest.py); on the other two when this file is named.
-pytestmark = pytest.mark.backend
+# On JAX in the suite, which has to stay short; they pass on the other two backends when called there.
 
 
 def said(code: str, layer: str = "model", remedy: str = "") -> Diagnosis:
