@@ -1,7 +1,7 @@
 """Every program of the catalogue through ``check``: the cause of each faulty one, and silence on each healthy one.
 
-In the suite a fixed twelfth on each backend (tests/conftest.py), so that it stays short; `pytest tests/programs` runs
-all, on the backend that is chosen, and benchmarks/programs.py on each.
+In the suite all on PyTorch and every 24th on the others (tests/conftest.py), so that it stays short.
+`pytest tests/programs` runs all on the backend that is chosen, and benchmarks/programs.py on each.
 """
 
 from __future__ import annotations
