@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py [--steps 1000,10000,100000,1000000] [--only ours] [--limit-gib 12] [--limit-seconds 300]
 
-LSTM of 128 units over B=1 sequence of 8 features, its last output to Dense(1), squared error, one step of gradient
-descent. Each row is a process of its own. Peak: the resident memory at its highest less what it was with libraries and
-input loaded, compiling included. Seconds: of the second step; of the first, with compiling (*), where the limit did not
-leave time for a second.
+LSTM (or MinGRU, MinLSTM, LRU by parallel scan) of 128 units over B=1 sequence of 8 features, its last output to
+Dense(1), squared error, one step of gradient descent. Each row is a process of its own. Peak: the resident memory at
+its highest less what it was with libraries and input loaded, compiling included. Seconds: of the second step; of the
+first, with compiling (*), where the limit did not leave time for a second.
 
 Before that: gradients within a budget equal those without, at T=20,000; and at T=10,000, B=4 what a budget costs, for
 shares of what all activations hold.
@@ -26,9 +26,12 @@ from typing import Any
 import numpy as np
 
 FEATURES, UNITS = 8, 128
+SCANNED = ("MinGRU", "MinLSTM", "LRU")
+BACKENDS = ("jax", "torch", "tensorflow")
 CONTENDERS = (
-    *(f"{kind}, {backend}" for backend in ("jax", "torch", "tensorflow") for kind in ("ours 64MiB", "ours", "keras")),
+    *(f"{kind}, {backend}" for backend in BACKENDS for kind in ("ours 64MiB", "ours", "keras")),
     "nn.LSTM", "jax.checkpoint",
+    *(f"{kind}, {backend}" for backend in BACKENDS for kind in SCANNED),
 )  # fmt: skip
 
 
@@ -175,7 +178,12 @@ def keras_step(name: str, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
     import throughtime as tt
 
     kind = name.split(", ")[0]
-    layer = keras.layers.LSTM(UNITS) if kind == "keras" else tt.LSTM(UNITS, memory="64MiB" if "64MiB" in kind else None)
+    if kind in SCANNED:
+        layer = getattr(tt, kind)(UNITS)
+    elif kind == "keras":
+        layer = keras.layers.LSTM(UNITS)
+    else:
+        layer = tt.LSTM(UNITS, memory="64MiB" if "64MiB" in kind else None)
     model = keras.Sequential([keras.Input((x.shape[1], FEATURES)), layer, keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     model.optimizer.build(model.trainable_variables)

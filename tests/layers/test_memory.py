@@ -116,6 +116,18 @@ def test_explain_says_what_is_held_and_computed_again() -> None:
             tt.explain(model, **{"steps": 10} | wrong)
 
 
+def test_explain_says_about_what_a_scan_holds() -> None:
+    kinds = tt.MinGRU(4, return_sequences=True), tt.LRU(4, state_units=128)
+    model = keras.Sequential([keras.Input((None, 3)), *kinds])
+    minimal, linear = tt.explain(model, batch_size=2, steps=1024)
+    values, of_lru = {"jax": (10, 16), "torch": (16, 24), "tensorflow": (11, 13)}[keras.backend.backend()]
+    assert minimal.memory == f"about {32 * values}KiB: all steps, {values} values a step and unit"
+    assert linear.memory == f"about {of_lru}MiB: all steps, {of_lru} values a step and unit"
+    assert tt.explain(model)[0].memory == ""
+    half = keras.Sequential([keras.Input((None, 3)), tt.MinGRU(8, dtype="float16")])
+    assert tt.explain(half, batch_size=2, steps=1024)[0].memory.startswith(f"about {32 * values}KiB")
+
+
 def test_without_a_budget_what_does_not_fit_comfortably_is_computed_again() -> None:
     before = native.keep_at_most(400_000)
     try:

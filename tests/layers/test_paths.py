@@ -11,6 +11,7 @@ import pytest
 from layer_cases import values
 
 import throughtime as tt
+from throughtime.errors import ArgumentError
 from throughtime.kernels import library
 from throughtime.layers.paths import why_not_fused
 
@@ -95,3 +96,17 @@ def test_xla_is_off_on_tensorflow_where_the_kernel_runs_and_only_there() -> None
     model.fit(np.ones((2, 3, 2), np.float32), np.ones((2, 1), np.float32), verbose=0)
     tt.to_keras(model)
     assert model.layers[0].supports_jit
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
+def test_other_features_than_it_was_built_for_are_refused_at_the_door(kind: str) -> None:
+    """In ``fit`` as well, where JAX would otherwise not say it before somebody reads the weights."""
+    layer = getattr(tt, kind)(4, name="first")
+    model = keras.Sequential([keras.Input((None, 3)), layer])
+    model.compile("sgd", "mse")
+    x = np.zeros((4, 6, 2), np.float32)
+    for call in (lambda: layer(x), lambda: model.fit(x, np.zeros((4, 4)), verbose=0)):
+        with pytest.raises(Exception, match=r"'first' was built for 3 features and was given shape \(.*, 6, 2\)"):
+            call()
+    with pytest.raises(ArgumentError):
+        layer(x)

@@ -11,6 +11,7 @@ from keras import ops
 from layer_cases import CELLS, filled, values
 
 import throughtime as tt
+from throughtime.errors import ArgumentError
 from throughtime.layers.paths import why_not_fused
 
 pytestmark = pytest.mark.backend
@@ -171,3 +172,12 @@ def test_a_stateful_layer_swapped_while_it_carries_goes_on_from_there() -> None:
     tt.to_keras(model)
     model.layers[0].reset_state()
     np.testing.assert_allclose(ops.convert_to_numpy(model(pieces[0])), expected[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_batch_of_another_size_is_refused(wrapped: bool) -> None:
+    layer = tt.GRU(5, stateful=True)
+    model = keras.Sequential([keras.Input(batch_shape=(3, None, 2)), layer])
+    called = model if wrapped else layer
+    with pytest.raises(ArgumentError, match=r"carries the states of 3 sequences and was given 4; keras\.Input"):
+        called(np.zeros((4, 6, 2), np.float32))

@@ -62,6 +62,12 @@ class Carrying(_Layer):
                     "accepted, in the order in which return_state=True gives them."
                 )
         if self._carried is not None:
+            rows = self._carried.training[0].shape[0]
+            if sequences.shape[0] not in (None, rows):
+                raise ArgumentError(
+                    f"{self.name!r} carries the states of {rows} sequences and was given {sequences.shape[0]}; "
+                    f"keras.Input(batch_shape=({sequences.shape[0]}, None, ...)) makes a model for so many."
+                )
             # Past Keras's tracking, which would count the variables among the weights, and so save them.
             self.__dict__["states"] = self._carried.training if training else self._carried.inference
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)

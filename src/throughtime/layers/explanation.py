@@ -20,6 +20,12 @@ from .scanned import SCANNED, Scanned
 _WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
 NATIVE, SCAN, KERAS = "native kernel", "parallel scan", "Keras's loop"
 FORWARD = 1 / 3  # of the multiplications of a training step are those of its forward pass
+# Values a step and unit that a training step by parallel scan holds at its highest, of benchmarks/memory.py.
+HELD_BY_SCAN = {
+    "jax": {"MinGRU": 10, "MinLSTM": 13, "LRU": 16},
+    "torch": {"MinGRU": 16, "MinLSTM": 18, "LRU": 24},
+    "tensorflow": {"MinGRU": 11, "MinLSTM": 14, "LRU": 13},
+}
 WRAPPERS = keras.layers.Bidirectional | keras.layers.TimeDistributed
 
 
@@ -33,8 +39,8 @@ class LayerPath:
         units: of its state.
         path: "native kernel"; "parallel scan" of MinGRU, MinLSTM and LRU; or "Keras's loop".
         reason: why it is Keras's loop, or what its wrapper loses, and how to mend it; empty where all is well.
-        memory: what it holds between forward and backward pass, and what that costs; empty where it was not asked for,
-            or is not the kernel's affair.
+        memory: what it holds between forward and backward pass, and what that costs, by a parallel scan about; empty
+            where it was not asked for, and of Keras's loop.
     """
 
     layer: str
@@ -98,7 +104,7 @@ def explain(model: keras.Layer, *, batch_size: int | None = None, steps: int | N
         model: a keras.Model or layer; of ours or Keras's.
         batch_size: sequences of a batch; says for each layer on the kernel what it holds between forward and backward
             pass, within its ``memory=`` or by default, how much is computed again for that, and about how many times
-            as long a training step of the layer takes.
+            as long a training step of the layer takes. A parallel scan holds all steps; about how much was measured.
         steps: time steps of a sequence; by default those of the model's first input.
 
     Returns:
@@ -129,8 +135,8 @@ def explain(model: keras.Layer, *, batch_size: int | None = None, steps: int | N
         units = layer.units if isinstance(layer, _WITH_UNITS | Scanned) else None
         path = KERAS if reason else SCAN if isinstance(layer, Scanned) else NATIVE
         memory = ""
-        if batch_size is not None and steps is not None and path == NATIVE:
-            memory = _memory(layer, batch_size, steps)
+        if batch_size is not None and steps is not None and path != KERAS:
+            memory = (_memory if path == NATIVE else _scanned)(layer, batch_size, steps)
         rows.append(LayerPath(name, type(layer).__name__, units, path, reason or _lost(container) or "", memory))
     return Explanation(rows)
 
@@ -148,6 +154,13 @@ def _memory(layer: keras.layers.RNN, batch_size: int, steps: int) -> str:
     times = 1 + FORWARD * found.recomputed  # as measured by benchmarks/memory.py
     held = f"{written(found.kept)} of {written(found.whole)}, within {written(budget)}"
     return f"{held}; computed again: {again}, about {times:.1f} times the time"
+
+
+def _scanned(layer: Scanned, batch_size: int, steps: int) -> str:
+    values = HELD_BY_SCAN[keras.backend.backend()][type(layer).__name__]
+    size = np.dtype(layer.compute_dtype).itemsize
+    units = getattr(layer.cell, "state_units", layer.units)
+    return f"about {written(values * size * batch_size * steps * units)}: all steps, {values} values a step and unit"
 
 
 def _lost(layer: keras.Layer | None) -> str | None:

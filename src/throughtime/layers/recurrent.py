@@ -21,6 +21,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..errors import ArgumentError
 from ..kernels.schedule import byte_count
 from .carrying import Carrying
 from .paths import cell_name, recurrent, why_not_fused
@@ -63,6 +64,12 @@ class _Fused(Carrying):
         if why_not_fused(self, sequences, mask=mask) is not None:
             return super().inner_loop(sequences=sequences, initial_state=states, mask=mask, training=training)
         cell = self.cell
+        features = cell.kernel.shape[0]
+        if sequences.shape[2] not in (None, features):  # under jit, JAX would only say it when a result is read
+            raise ArgumentError(
+                f"{self.name!r} was built for {features} features and was given shape {tuple(sequences.shape)}; "
+                f"(B, T, {features}) is accepted."
+            )
         if training and cell.dropout:
             # One mask for all steps, drawn by RNN.call before this.
             sequences = sequences * ops.expand_dims(cell.get_dropout_mask(sequences[:, 0, :]), 1)
