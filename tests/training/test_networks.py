@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import throughtime as tt
 from throughtime.data.arrays import from_arrays
 from throughtime.data.batching import Batches
 from throughtime.data.examples import Examples
@@ -78,6 +79,14 @@ def test_shapes_of_every_task_and_cell(task: str, cell: str) -> None:
 
 
 # Padding ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_two_directions_are_named_after_each_other() -> None:
+    """Reports and pictures name layers: which of the two reads backwards must show."""
+    model = build_network(*cases.prepared(cases.made("classify")), units=4, depth=2)
+    names = [row.layer.split("/")[-1] for row in tt.explain(model)]
+    assert [name.replace("forward", "backward") for name in names[::2]] == names[1::2]
+    assert all(name.startswith("forward_lstm") for name in names[::2]) and len(set(names)) == 4
 
 
 @pytest.mark.parametrize("task", cases.TASKS)

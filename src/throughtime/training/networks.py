@@ -63,7 +63,8 @@ def build_network(
         forward = make.cell(return_sequences=True)
         layer = forward
         if both_ways:
-            layer = layers.Bidirectional(forward, backward_layer=make.cell(return_sequences=True, go_backwards=True))
+            backward = make.cell(return_sequences=True, go_backwards=True, name=f"backward_{forward.name}")
+            layer = layers.Bidirectional(forward, backward_layer=backward)
         hidden = make.dropout()(layer(hidden, mask=mask))
     if not per_step:
         hidden = make.dropout()(_pooled(hidden, mask, 1 / (1 - dropout)))
