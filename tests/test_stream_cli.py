@@ -59,3 +59,16 @@ def test_a_run_answers_line_by_line_as_predict_does(tmp_path: Path, monkeypatch,
     assert capfd.readouterr().err.startswith("error: line 2 has no column 'x'")
     assert call(monkeypatch, "stream", "nowhere", given=lines) == 2
     assert "nowhere is not a directory" in capfd.readouterr().err
+
+
+def test_it_says_when_forecasts_begin(tmp_path: Path, monkeypatch, capfd) -> None:
+    monkeypatch.chdir(tmp_path)
+    pyarrow.parquet.write_table(pa.table({"t": np.arange(80), "y": np.sin(np.arange(80) / 3)}), "table.parquet")
+    roles = ["--task", "forecast", "--target", "y", "--time", "t", "--window", "6", "--horizon", "2"]
+    assert call(monkeypatch, "train", "table.parquet", *roles, "--epochs", "1", "--units", "2", "--quiet") == 0
+    capfd.readouterr()
+    lines = "t,y\n" + "".join(f"{row},{row / 7}\n" for row in range(6))
+    assert call(monkeypatch, "stream", "runs/table", given=lines) == 0
+    shown = capfd.readouterr()
+    assert "forecasts of a sequence begin with its row 6" in shown.err
+    assert len(shown.out.splitlines()) == 3 and shown.out.splitlines()[1].startswith("5,1,")

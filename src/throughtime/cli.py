@@ -234,6 +234,9 @@ def stream(
     from .training.run import Run
 
     run = Run.load(directory)
+    forecast = run.preparation.forecast
+    if forecast is not None:
+        print(f"forecasts of a sequence begin with its row {forecast.window}", file=sys.stderr)
     for first, (table, as_json) in enumerate(answers(run, sys.stdin)):
         sys.stdout.buffer.write(written(table, as_json=as_json, header=first == 0))
         sys.stdout.flush()

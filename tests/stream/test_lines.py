@@ -87,7 +87,7 @@ def test_an_answer_a_step_is_that_of_predict_on_the_table(lines_of: Any) -> None
         (row,) = table.to_pylist()
         wanted = expected[given["who"], given["day"]]
         assert list(row) == list(wanted)
-        assert row["who"] == given["who"] and int(row["day"]) == given["day"]
+        assert row["who"] == given["who"] and row["day"] == given["day"]
         for name in ("prediction_load", "prediction_rain"):
             assert row[name] == pytest.approx(wanted[name], rel=1e-5, abs=1e-5)
 
@@ -130,7 +130,7 @@ def test_a_forecast_begins_when_the_window_is_full_and_goes_on_from_the_last_row
         table, _ = next(tables)
         rows = table.to_pylist()
         assert table.column_names == ["who", "after_day", "step_ahead", "prediction_load", "prediction_rain"]
-        assert [int(row["after_day"]) for row in rows] == [given["day"]] * 2
+        assert [row["after_day"] for row in rows] == [given["day"]] * 2
         if counts[given["who"]] % 3 == 0 or len(seen) in (20, 21, 22, 23):
             so_far = pa.Table.from_pylist([one for one in seen if one["who"] == given["who"]], new.schema)
             if not np.isnan(read(run, so_far).target.values[-1]).any():
@@ -147,6 +147,15 @@ def test_after_a_row_without_a_target_there_is_no_forecast() -> None:
     made[4] |= {"load": None, "rain": None}
     days = [table["after_day"].to_pylist()[0] for table, _ in answers(run, [json.dumps(row) for row in made])]
     assert days == [2, 3, 5]
+
+
+def test_a_time_is_written_as_what_it_was() -> None:
+    run = run_of("steps")
+    header = "who,day,x,on,shop"
+    for text, wanted in (("3", 3), ("3.5", 3.5), ("2024-05-01T23:00", "2024-05-01T23:00"), ("noon", "noon")):
+        ((table, _),) = answers(run, [header, f"a,{text},1,true,n"])
+        (found,) = table["day"].to_pylist()
+        assert found == wanted and type(found) is type(wanted)
 
 
 def test_rows_without_a_sequence_or_time_column_are_one_sequence_and_are_counted() -> None:

@@ -116,7 +116,7 @@ class RunStream:
             sequence=schema.sequence if schema.sequence in row else None,
             time=schema.time if schema.time in row else None,
         )
-        at = np.array([past.rows - 1 if schema.time is None else row[schema.time]], object)
+        at = np.array([past.rows - 1 if schema.time is None else _moment(row[schema.time])], object)
         if self._forecast is not None:
             return self._ahead(past, numbers, codes, replace(data, schema=schema), at)
         outputs = self._answer(past, numbers, codes)[None]
@@ -259,6 +259,16 @@ def _number(value: Any, name: str, where: str) -> float:
         return float(value)
     except (TypeError, ValueError) as error:
         raise DataError(f"{where} has {value!r} in column {name!r}; a number is needed, or nothing.") from error
+
+
+def _moment(value: Any) -> Any:
+    """A time as it is written out again: a number if it was one, in a CSV's text as well."""
+    for kind in (int, float) if isinstance(value, str) else ():
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
 
 
 def _in_order(before: float | datetime | None, value: Any, where: str) -> float | datetime | None:
