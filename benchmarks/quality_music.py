@@ -47,7 +47,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Training:
-    """How a collection is trained on: the best by the validation part, with a GRU, of 16 for the chorales, of 4 else.
+    """How a collection is trained on: the best by the validation part, with a GRU, of 16 for JSB, of 4 for Nottingham.
 
     Args:
         rate: Adam's.
