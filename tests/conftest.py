@@ -61,9 +61,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_left_out(item: pytest.Item, backend: str) -> bool:
-    path, case = item.path.as_posix(), getattr(item, "callspec", None)
     if backend == "torch":
         return False
+    path, case = item.path.as_posix(), getattr(item, "callspec", None)
     if case is not None and "program" in case.indices and path.endswith("programs/test_programs.py"):
         return case.indices["program"] % 24 != PROGRAMS[backend]
     return (

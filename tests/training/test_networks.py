@@ -78,15 +78,15 @@ def test_shapes_of_every_task_and_cell(task: str, cell: str) -> None:
     assert outputs == expected[-1]
 
 
-# Padding ------------------------------------------------------------------------------------------------------------
-
-
 def test_the_two_directions_are_named_after_each_other() -> None:
     """Reports and pictures name layers: which of the two reads backwards must show."""
     model = build_network(*cases.prepared(cases.made("classify")), units=4, depth=2)
     names = [row.layer.split("/")[-1] for row in tt.explain(model)]
     assert [name.replace("forward", "backward") for name in names[::2]] == names[1::2]
     assert all(name.startswith("forward_lstm") for name in names[::2]) and len(set(names)) == 4
+
+
+# Padding ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("task", cases.TASKS)
