@@ -22,6 +22,8 @@ namespace {
 
 // Below so many floating-point operations a call is not worth waking a thread: 20 microseconds of one core.
 constexpr double kOneThread = 2e6;
+// What a gate costs by itself, in multiplications: most of the work where it sees no state and few features.
+constexpr int64_t kGateOperations = 16;
 
 const Kernels &kernels_of(int32_t isa) {
 #if defined(TT_X86)
@@ -58,19 +60,22 @@ bool valid(const tt_problem *problem, const tt_inputs *inputs) {
   if (inputs == nullptr || inputs->struct_size != sizeof *inputs) return false;
   const tt_problem &p = *problem;
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-  if (p.cell < TT_RNN_TANH || p.cell > TT_LSTM) return false;
+  if (tt_gates(p.cell) == 0) return false;
   if (p.batch < 0 || p.steps < 0 || p.features < 1 || p.units < 1 || p.threads < 0 || p.keep_bytes < 0) return false;
   if (p.batch > kMost || p.steps > kMost || p.features > kMost / 64 || p.units > kMost / 64) return false;
   if (p.steps > 0 && p.batch > kMost / p.steps) return false;
   if (p.masked_output != TT_MASKED_REPEATS && p.masked_output != TT_MASKED_ZERO) return false;
   if ((p.reverse & ~1) != 0 || (p.leading_initial & ~1) != 0) return false;
-  if (inputs->kernel == nullptr || inputs->recurrent_kernel == nullptr) return false;
+  const bool recurs = layout_of(p.cell).h_slots > 0;
+  if (inputs->kernel == nullptr || (recurs && inputs->recurrent_kernel == nullptr)) return false;
   return inputs->x != nullptr || p.batch == 0 || p.steps == 0;
 }
 
 int threads_for(const tt_problem &problem, int64_t tokens) {
+  const Layout layout = layout_of(problem.cell);
+  const int64_t read = problem.features + (layout.h_slots > 0 ? problem.units : kGateOperations);
   const double work = 2.0 * static_cast<double>(tokens) * static_cast<double>(problem.units) *
-                      static_cast<double>(problem.units + problem.features) * layout_of(problem.cell).x_slots;
+                      static_cast<double>(read) * layout.x_slots;
   return work < kOneThread ? 1 : resolve_threads(problem.threads);
 }
 
@@ -241,6 +246,10 @@ void tt_memory(uint64_t *kept, uint64_t *idle) {
 }
 
 void tt_trim(void) { tt::trim_idle(); }
+
+int32_t tt_gates(int32_t cell) {
+  return cell < TT_RNN_TANH || cell > TT_MIN_LSTM_G ? 0 : tt::layout_of(cell).x_slots;
+}
 
 const char *tt_status_message(int32_t status) {
   switch (status) {

@@ -61,6 +61,7 @@ void backward_shard(const BackwardWork &work) {
   const int end_step = work.first_chunk < work.end_chunk ? shard.chunk[work.end_chunk - 1].end_step : 0;
   const Event *begin = event_at(first_begin, shard.events, end_step);  // one past the next
   const Event *end = event_at(first_end, shard.events, end_step);
+  [[maybe_unused]] const Candidate candidate = candidate_of(work.problem->cell);
   const auto clear = [&](float *panels, int row) {
     for (int panel = 0; panel < P; ++panel) __builtin_memset(panels + panel * state + row * 16, 0, 64);
   };
@@ -103,8 +104,14 @@ void backward_shard(const BackwardWork &work) {
         }
       }
       for (int panel = 0; panel < P; ++panel) {
-        Cell::backward(live, step_gates + panel * gate_panel, h_before + panel * token_panel,
-                       kept.c_before + panel * token_panel + token * 16, dh + panel * state, dc + panel * state);
+        float *const panel_gates = step_gates + panel * gate_panel;
+        const float *const before = h_before + panel * token_panel;
+        if constexpr (Cell::kHs == 0) {
+          Cell::backward(candidate, live, panel_gates, before, dh + panel * state);
+        } else {
+          Cell::backward(live, panel_gates, before, kept.c_before + panel * token_panel + token * 16,
+                         dh + panel * state, dc + panel * state);
+        }
       }
       if constexpr (CELL == TT_GRU_RESET_BEFORE) {
         each_group<1, 2>(P, state, [&](auto width, int group, size_t offset, size_t part) {
@@ -117,14 +124,16 @@ void backward_shard(const BackwardWork &work) {
                                dreset + panel * state, dh + panel * state);
         }
       }
-      each_group<1, 2>(P, state, [&](auto width, int group, size_t offset, size_t part) {
-        // What is added to: the way from state to state that meets no weights.
-        constexpr Start kStart = CELL == TT_GRU || CELL == TT_GRU_RESET_BEFORE ? Start::kAdd : Start::kZero;
-        constexpr int kRun = Cell::kHs * 16;
-        product<width.kTile, kWide, kRun, 16, kStart>(
-            live, step_gates + Cell::kH * 16, gate_panel, P, 0,
-            packed.recurrent_transposed + static_cast<size_t>(group) * P * kRun * 32, 32, dh + offset, part, nullptr);
-      });
+      if constexpr (Cell::kHs > 0) {
+        each_group<1, 2>(P, state, [&](auto width, int group, size_t offset, size_t part) {
+          // What is added to: the way from state to state that meets no weights.
+          constexpr Start kStart = CELL == TT_GRU || CELL == TT_GRU_RESET_BEFORE ? Start::kAdd : Start::kZero;
+          constexpr int kRun = Cell::kHs * 16;
+          product<width.kTile, kWide, kRun, 16, kStart>(
+              live, step_gates + Cell::kH * 16, gate_panel, P, 0,
+              packed.recurrent_transposed + static_cast<size_t>(group) * P * kRun * 32, 32, dh + offset, part, nullptr);
+        });
+      }
 
       for (; begin != first_begin && begin[-1].step == step; --begin) {
         const int row = begin[-1].row;
@@ -165,7 +174,7 @@ void backward_shard(const BackwardWork &work) {
                                           work.sums.kernel + static_cast<size_t>(group) * F * kColumns, kColumns);
       });
     }
-    if (work.sums.recurrent != nullptr) {
+    if (Cell::kHs > 0 && work.sums.recurrent != nullptr) {
       each_group<Cell::kHs, Cell::kHTile>(P, gate_panel, [&](auto width, int group, size_t offset, size_t part) {
         constexpr int kColumns = Cell::kHTile * 16;
         outer_sum<width.kTile, 16, kWide>(H, chunk.tokens, kept.h_before, token_panel,

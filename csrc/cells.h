@@ -209,3 +209,130 @@ struct SimpleRnn {
     }
   }
 };
+
+// minGRU and minLSTM (Feng et al. 2024): gates that see the input alone. `open` activates those of a whole chunk, before
+// its steps are taken.
+
+// What becomes of the candidate n: nothing, tanh, or the paper's positive function, n + 1/2 where n >= 0, else sigmoid(n).
+enum class Candidate { kPlain, kTanh, kPositive };
+
+TT_INLINE Candidate candidate_of(int32_t cell) {
+  if (cell == TT_MIN_GRU_TANH || cell == TT_MIN_LSTM_TANH) return Candidate::kTanh;
+  return cell == TT_MIN_GRU_G || cell == TT_MIN_LSTM_G ? Candidate::kPositive : Candidate::kPlain;
+}
+
+template <int N>
+TT_INLINE void activate(Candidate candidate, V (&x)[N]) {
+  if (candidate == Candidate::kTanh) tanh(x);
+  if (candidate != Candidate::kPositive) return;
+  V below[N];
+  TT_EACH(N) below[n] = x[n];
+  sigmoid(below);
+  TT_EACH(N) x[n] = x[n] < V{} ? below[n] : x[n] + splat(0.5f);  // NaN stays NaN
+}
+
+// The derivative at the activated candidate y.
+TT_INLINE V slope(Candidate candidate, V y) {
+  const V one = splat(1.0f);
+  if (candidate == Candidate::kTanh) return fma(-y, y, one);
+  if (candidate == Candidate::kPositive) return y < splat(0.5f) ? y * (one - y) : one;
+  return one;
+}
+
+// h' = h + s (n - h): from a token's gates of WIDE floats, of which those at SHARE and AT are s and n. With s and not
+// 1 - s, which keeps few digits of a small s, that is of a long memory.
+template <int WIDE, int SHARE, int AT>
+TT_INLINE void interpolate(int rows, const float *gates, const float *before, float *h) {
+  for (int row = 0; row < rows; ++row) {
+    for (int j = 0; j < 16; j += TT_LANES) {
+      const float *gate = gates + row * WIDE + j;
+      const V was = load(before + row * 16 + j);
+      store(h + row * 16 + j, fma(load(gate + SHARE), load(gate + AT) - was, was));
+    }
+  }
+}
+
+// z, n: h' = (1 - z) h + z n.
+struct MinGru {
+  static constexpr bool kHasCell = false;
+
+  static void open(Candidate candidate, int tokens, float *gates) {
+    by_fours(tokens, [&](auto count, int token, int j) TT_LAMBDA_INLINE {
+      constexpr int kN = decltype(count)::kN;
+      float *gate = gates + token * 32 + j;
+      V z[kN], x[kN];
+      TT_EACH(kN) z[n] = load(gate + n * 32);
+      TT_EACH(kN) x[n] = load(gate + n * 32 + 16);
+      sigmoid(z);
+      activate(candidate, x);
+      TT_EACH(kN) store(gate + n * 32, z[n]);
+      TT_EACH(kN) store(gate + n * 32 + 16, x[n]);
+    });
+  }
+
+  static void forward(int rows, float *gates, const float *before, float *, float *h, float *) {
+    interpolate<32, 0, 16>(rows, gates, before, h);
+  }
+
+  static void backward(Candidate candidate, int rows, float *gates, const float *before, float *dh) {
+    const V one = splat(1.0f);
+    for (int row = 0; row < rows; ++row) {
+      for (int j = 0; j < 16; j += TT_LANES) {
+        float *gate = gates + row * 32 + j;
+        const V z = load(gate), y = load(gate + 16), d = load(dh + row * 16 + j), dy = d * z;
+        store(gate, dy * (y - load(before + row * 16 + j)) * (one - z));
+        store(gate + 16, dy * slope(candidate, y));
+        store(dh + row * 16 + j, d - dy);
+      }
+    }
+  }
+};
+
+// f, i, n, and i' = i / (f + i): h' = f' h + i' n, where f' = 1 - i'. Once activated, f and i hold the derivatives of f'
+// by their arguments a and b: f' i' sigmoid(-a) and -f' i' sigmoid(-b).
+struct MinLstm {
+  static constexpr bool kHasCell = false;
+
+  static void open(Candidate candidate, int tokens, float *gates) {
+    for (int token = 0; token < tokens; ++token) {
+      for (int j = 0; j < 16; j += TT_LANES) {
+        float *gate = gates + token * 64 + j;
+        const V a = load(gate), b = load(gate + 16);
+        // f' = (1 + e^-b) / (2 + e^-a + e^-b), above and below times e^m: with the least of a, b and 0 for m nothing
+        // overflows, and one of the three terms is 1.
+        V m = a < b ? a : b;
+        m = m < V{} ? m : V{};
+        V e[3] = {m, m - a, m - b}, scale[3], less[2] = {-a, -b}, y[1] = {load(gate + 32)};
+        TT_EACH(3) e[n] = clamp(e[n], -87.0f, 0.0f);
+        power(e, scale, 1.44269504f);
+        TT_EACH(3) e[n] = fma(scale[n], e[n], scale[n]);
+        sigmoid(less);
+        activate(candidate, y);
+        const V inverse = reciprocal(e[0] + e[0] + e[1] + e[2]);
+        const V forget = (e[0] + e[2]) * inverse, share = (e[0] + e[1]) * inverse, both = forget * share;
+        store(gate, both * less[0]);
+        store(gate + 16, -(both * less[1]));
+        store(gate + 32, y[0]);
+        store(gate + 48, share);
+      }
+    }
+  }
+
+  static void forward(int rows, float *gates, const float *before, float *, float *h, float *) {
+    interpolate<64, 48, 32>(rows, gates, before, h);
+  }
+
+  static void backward(Candidate candidate, int rows, float *gates, const float *before, float *dh) {
+    for (int row = 0; row < rows; ++row) {
+      for (int j = 0; j < 16; j += TT_LANES) {
+        float *gate = gates + row * 64 + j;
+        const V y = load(gate + 32), d = load(dh + row * 16 + j), dy = d * load(gate + 48);
+        const V dforget = d * (load(before + row * 16 + j) - y);
+        store(gate, dforget * load(gate));
+        store(gate + 16, dforget * load(gate + 16));
+        store(gate + 32, dy * slope(candidate, y));
+        store(dh + row * 16 + j, d - dy);
+      }
+    }
+  }
+};

@@ -39,6 +39,10 @@ void forward_shard(const ForwardWork &work) {
           packed.kernel + static_cast<size_t>(group) * size.F * kColumns, kColumns, gates + offset, part,
           packed.bias + (Cell::kXs > 1 ? offset / gate_panel * kWide + offset % gate_panel : offset / gate_panel * 16));
     });
+    if constexpr (Cell::kHs == 0) {  // gates that see no state are all known
+      const Candidate candidate = candidate_of(work.problem->cell);
+      for (int panel = 0; panel < P; ++panel) Cell::open(candidate, chunk.tokens, gates + panel * gate_panel);
+    }
     if constexpr (CELL == TT_GRU) {  // what h's part of n begins with
       for (int panel = 0; panel < P; ++panel) {
         for (int i = 0; i < chunk.tokens; ++i) {
@@ -86,7 +90,9 @@ void forward_shard(const ForwardWork &work) {
             live, h, state, H / 16, H % 16, packed.recurrent + static_cast<size_t>(group) * H * kColumns, kColumns,
             step_gates + Cell::kH * 16 + offset, part, nullptr);
       };
-      if constexpr (CELL == TT_GRU_RESET_BEFORE) {
+      if constexpr (Cell::kHs == 0) {
+        finish(0, P);
+      } else if constexpr (CELL == TT_GRU_RESET_BEFORE) {
         each_group<Cell::kHs, Cell::kHTile>(P, gate_panel, recur, [&](int panel, int) {
           Cell::reset(live, step_gates + panel * gate_panel, h + panel * state);
         });

@@ -61,6 +61,12 @@ inline Layout layout_of(int32_t cell) {
     case TT_LSTM: return {4, 0, 4, 0, 4, 2, 2};              // i, f, g, o
     case TT_GRU: return {4, 0, 3, 1, 3, 3, 3};               // n, z, r, and h's own part of n
     case TT_GRU_RESET_BEFORE: return {4, 0, 3, 1, 2, 3, 2};  // n, z, r, and r * h
+    case TT_MIN_GRU:
+    case TT_MIN_GRU_TANH:
+    case TT_MIN_GRU_G: return {2, 0, 2, 0, 0, 2, 1};         // z, n
+    case TT_MIN_LSTM:
+    case TT_MIN_LSTM_TANH:
+    case TT_MIN_LSTM_G: return {4, 0, 3, 0, 0, 3, 1};        // f, i, n, and i's share of f + i
     default: return {1, 0, 1, 0, 1, 2, 2};
   }
 }

@@ -15,9 +15,7 @@ int gate_of(int32_t cell, int slot) {
   return slot;
 }
 
-int gates_of(int32_t cell) {
-  return cell == TT_LSTM ? 4 : cell == TT_GRU || cell == TT_GRU_RESET_BEFORE ? 3 : 1;
-}
+int gates_of(int32_t cell) { return layout_of(cell).x_slots; }
 
 Columns columns_of(const tt_problem &problem, int first_slot, int slots, int tile) {
   Columns columns;

@@ -24,6 +24,14 @@ template <>
 struct Plan<TT_RNN_RELU> : SimpleRnn<true> {
   static constexpr int kSlots = 1, kX = 0, kXs = 1, kXTile = 2, kH = 0, kHs = 1, kHTile = 2;
 };
+template <>
+struct Plan<TT_MIN_GRU> : MinGru {
+  static constexpr int kSlots = 2, kX = 0, kXs = 2, kXTile = 2, kH = 0, kHs = 0, kHTile = 1;
+};
+template <>
+struct Plan<TT_MIN_LSTM> : MinLstm {
+  static constexpr int kSlots = 4, kX = 0, kXs = 3, kXTile = 3, kH = 0, kHs = 0, kHTile = 1;
+};
 
 template <int TILE>
 struct Width {

@@ -1,4 +1,4 @@
-// The entry of kernels_*.cc: a function for each cell. Included after forward.h and backward.h.
+// The entry of kernels_*.cc: a function for each cell; minGRU's and minLSTM's reads how the candidate is activated. Included after forward.h and backward.h.
 #pragma once
 
 // Sequences are in order of length, so those without a valid step come last.
@@ -11,6 +11,12 @@ inline void forward(const ForwardWork &work) {
     case TT_GRU: forward_shard<TT_GRU>(work); break;
     case TT_GRU_RESET_BEFORE: forward_shard<TT_GRU_RESET_BEFORE>(work); break;
     case TT_LSTM: forward_shard<TT_LSTM>(work); break;
+    case TT_MIN_GRU:
+    case TT_MIN_GRU_TANH:
+    case TT_MIN_GRU_G: forward_shard<TT_MIN_GRU>(work); break;
+    case TT_MIN_LSTM:
+    case TT_MIN_LSTM_TANH:
+    case TT_MIN_LSTM_G: forward_shard<TT_MIN_LSTM>(work); break;
   }
   if (work.first_chunk > 0) return;
   for (int i = with_steps(*work.shard); i < work.shard->sequences; ++i) forward_empty(work, work.shard->sequence[i]);
@@ -23,6 +29,12 @@ inline void backward(const BackwardWork &work) {
     case TT_GRU: backward_shard<TT_GRU>(work); break;
     case TT_GRU_RESET_BEFORE: backward_shard<TT_GRU_RESET_BEFORE>(work); break;
     case TT_LSTM: backward_shard<TT_LSTM>(work); break;
+    case TT_MIN_GRU:
+    case TT_MIN_GRU_TANH:
+    case TT_MIN_GRU_G: backward_shard<TT_MIN_GRU>(work); break;
+    case TT_MIN_LSTM:
+    case TT_MIN_LSTM_TANH:
+    case TT_MIN_LSTM_G: backward_shard<TT_MIN_LSTM>(work); break;
   }
   if (work.first_chunk > 0) return;
   for (int i = with_steps(*work.shard); i < work.shard->sequences; ++i) backward_empty(work, work.shard->sequence[i]);

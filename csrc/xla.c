@@ -176,12 +176,12 @@ static given_t read_inputs(call_t *call) {
   problem->features = features;
   problem->units = units;
 
-  const bool gru = problem->cell == TT_GRU || problem->cell == TT_GRU_RESET_BEFORE;
-  const int64_t wide = (problem->cell == TT_LSTM ? 4 : gru ? 3 : 1) * units;
+  const int64_t wide = tt_gates(problem->cell) * units;
   given.sequences = (shape_t){3, {batch, steps, units}};
   given.state = (shape_t){2, {batch, units, 0}};
   given.kernel = (shape_t){2, {features, wide, 0}};
-  given.recurrent_kernel = (shape_t){2, {units, wide, 0}};
+  const bool recurs = problem->cell < TT_MIN_GRU;
+  given.recurrent_kernel = (shape_t){2, {units, recurs ? wide : 0, 0}};
   given.bias = problem->cell == TT_GRU ? (shape_t){2, {2, wide, 0}} : (shape_t){1, {wide, 0, 0}};
   const shape_t mask = {2, {batch, steps, 0}};
 

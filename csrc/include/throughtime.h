@@ -1,8 +1,10 @@
-/* The plain C ABI of throughtime's CPU kernels: SimpleRNN, GRU and LSTM over the valid time steps of a padded batch.
+/* The plain C ABI of throughtime's CPU kernels: SimpleRNN, GRU, LSTM, minGRU and minLSTM over the valid time steps of a
+ * padded batch.
  *
- * Axes: B sequences, T steps of the container, F features, H units, G gates (1, 3, 4). All arrays are dense, row-major
+ * Axes: B sequences, T steps of the container, F features, H units, G gates (1 to 4). All arrays are dense, row-major
  * float32 unless said otherwise, aligned to 4 bytes or more. Weights are laid out as Keras lays them out: `kernel`
- * (F, G*H), `recurrent_kernel` (H, G*H), `bias` (G*H); gates in the order i, f, g, o (LSTM) and z, r, n (GRU).
+ * (F, G*H), `recurrent_kernel` (H, G*H), `bias` (G*H); gates in the order i, f, g, o (LSTM), z, r, n (GRU), z, n (minGRU)
+ * and f, i, n (minLSTM). The gates of minGRU and minLSTM see no state: they have no recurrent_kernel, which is NULL.
  *
  * A step k = 0 .. T-1 is a place in the order of processing. With `reverse`, step k reads x and mask at T-1-k; y, dy and
  * norms are always indexed by k, as Keras's `go_backwards` is. Masked steps are passed over: they cost no arithmetic, and
@@ -26,7 +28,7 @@
 extern "C" {
 #endif
 
-#define TT_ABI_VERSION 3
+#define TT_ABI_VERSION 4
 
 /* Which recurrence. */
 enum {
@@ -34,7 +36,13 @@ enum {
   TT_RNN_RELU = 1,         /* SimpleRNN, activation relu */
   TT_GRU = 2,              /* GRU(reset_after=True), Keras's default */
   TT_GRU_RESET_BEFORE = 3, /* GRU(reset_after=False) */
-  TT_LSTM = 4
+  TT_LSTM = 4,
+  TT_MIN_GRU = 5,          /* minGRU (Feng et al. 2024); the candidate n as it is */
+  TT_MIN_GRU_TANH = 6,     /* tanh(n) */
+  TT_MIN_GRU_G = 7,        /* g(n): n + 1/2 where n >= 0, else sigmoid(n) */
+  TT_MIN_LSTM = 8,         /* minLSTM, likewise */
+  TT_MIN_LSTM_TANH = 9,
+  TT_MIN_LSTM_G = 10
 };
 
 /* What y holds at a masked step. */
@@ -83,7 +91,7 @@ typedef struct {
   const float *h0;                /* (B, H); NULL: zeros */
   const float *c0;                /* (B, H), LSTM only; NULL: zeros */
   const float *kernel;            /* (F, G*H) */
-  const float *recurrent_kernel;  /* (H, G*H) */
+  const float *recurrent_kernel;  /* (H, G*H); NULL for minGRU and minLSTM */
   const float *bias;              /* (G*H); NULL: none */
   const float *recurrent_bias;    /* (G*H), TT_GRU only, added to h times recurrent_kernel; NULL: none */
 } tt_inputs;
@@ -113,7 +121,7 @@ typedef struct {
   uint32_t struct_size;     /* sizeof(tt_gradients) */
   float *dx;                /* (B, T, F), dense; 0 at masked steps */
   float *dkernel;           /* (F, G*H) */
-  float *drecurrent_kernel; /* (H, G*H) */
+  float *drecurrent_kernel; /* (H, G*H); nothing is written for minGRU and minLSTM */
   float *dbias;             /* (G*H) */
   float *drecurrent_bias;   /* (G*H), TT_GRU only */
   float *dh0;               /* (B, H) */
@@ -158,6 +166,9 @@ TT_API void tt_memory(uint64_t *kept, uint64_t *idle);
 
 /* Gives back the memory that waits to be used again. */
 TT_API void tt_trim(void);
+
+/* G of a cell; 0 where there is no such cell. */
+TT_API int32_t tt_gates(int32_t cell);
 
 /* Frees nothing, allocates nothing; words for a status code. */
 TT_API const char *tt_status_message(int32_t status);

@@ -9,7 +9,11 @@ namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-int64_t gates_of(int32_t cell) { return cell == TT_LSTM ? 4 : cell <= TT_RNN_RELU ? 1 : 3; }
+int64_t gates_of(int32_t cell) {
+  if (cell >= TT_MIN_GRU) return cell >= TT_MIN_LSTM ? 3 : 2;
+  return cell == TT_LSTM ? 4 : cell <= TT_RNN_RELU ? 1 : 3;
+}
+bool recurs(int32_t cell) { return cell < TT_MIN_GRU; }
 
 double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
@@ -21,6 +25,18 @@ void multiply_add(const double *vector, const Doubles &matrix, int64_t rows, int
   }
 }
 
+// minGRU and minLSTM: the candidate is the last of the gates' arguments.
+double minimal(const tt_problem &p, const Doubles &a, int64_t u, double h) {
+  const int64_t H = p.units;
+  const int32_t kind = (p.cell - TT_MIN_GRU) % 3;  // plain, tanh, g
+  double n = a[(gates_of(p.cell) - 1) * H + u];
+  if (kind == 1) n = std::tanh(n);
+  if (kind == 2) n = n >= 0.0 ? n + 0.5 : sigmoid(n);
+  if (p.cell < TT_MIN_LSTM) return (1.0 - sigmoid(a[u])) * h + sigmoid(a[u]) * n;
+  const double f = sigmoid(a[u]), i = sigmoid(a[H + u]);
+  return f / (f + i) * h + i / (f + i) * n;
+}
+
 // One step: h and c become those after it.
 void step(const tt_problem &p, const Inputs &in, const double *x, Doubles &h, Doubles &c) {
   const int64_t H = p.units, G = gates_of(p.cell), width = G * H;
@@ -29,7 +45,7 @@ void step(const tt_problem &p, const Inputs &in, const double *x, Doubles &h, Do
   if (!in[RECURRENT_BIAS].empty()) b = in[RECURRENT_BIAS];
   multiply_add(x, in[KERNEL], p.features, width, 0, width, a.data());
   const int64_t at_once = p.cell == TT_GRU_RESET_BEFORE ? 2 * H : width;
-  multiply_add(h.data(), in[RECURRENT_KERNEL], H, width, 0, at_once, b.data());
+  if (recurs(p.cell)) multiply_add(h.data(), in[RECURRENT_KERNEL], H, width, 0, at_once, b.data());
   if (p.cell == TT_GRU_RESET_BEFORE) {
     Doubles reset(H);
     for (int64_t u = 0; u < H; ++u) reset[u] = sigmoid(a[H + u] + b[H + u]) * h[u];
@@ -37,6 +53,7 @@ void step(const tt_problem &p, const Inputs &in, const double *x, Doubles &h, Do
   }
   for (int64_t u = 0; u < H; ++u) {
     const double first = a[u] + b[u];
+    if (!recurs(p.cell)) h[u] = minimal(p, a, u, h[u]);
     if (p.cell == TT_RNN_TANH) h[u] = std::tanh(first);
     if (p.cell == TT_RNN_RELU) h[u] = std::fmax(first, 0.0);
     if (p.cell == TT_GRU || p.cell == TT_GRU_RESET_BEFORE) {
@@ -116,7 +133,7 @@ size_t Recurrence::size_of(Input input) const {
     case H0: return B * H;
     case C0: return problem.cell == TT_LSTM ? B * H : 0;
     case KERNEL: return F * width;
-    case RECURRENT_KERNEL: return H * width;
+    case RECURRENT_KERNEL: return recurs(problem.cell) ? H * width : 0;
     case BIAS: return width;
     case RECURRENT_BIAS: return problem.cell == TT_GRU ? width : 0;
     default: return 0;

@@ -112,4 +112,5 @@ class Call {
 Found results(const Recurrence &recurrence, const Wanted &wanted = {});
 
 std::vector<int32_t> supported_isas();
-constexpr int32_t kCells[] = {TT_RNN_TANH, TT_RNN_RELU, TT_GRU, TT_GRU_RESET_BEFORE, TT_LSTM};
+constexpr int32_t kCells[] = {TT_RNN_TANH, TT_RNN_RELU, TT_GRU, TT_GRU_RESET_BEFORE, TT_LSTM, TT_MIN_GRU,
+                              TT_MIN_GRU_TANH, TT_MIN_GRU_G, TT_MIN_LSTM, TT_MIN_LSTM_TANH, TT_MIN_LSTM_G};

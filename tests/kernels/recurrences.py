@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from throughtime.kernels.problem import Gradients, Outputs, Problem
+from throughtime.kernels.problem import CELLS, Gradients, Outputs, Problem
+
+KERAS_CELLS = [cell for cell in CELLS if not cell.startswith("min")]
 
 FLAGS = {
     "plain": {},

@@ -22,7 +22,7 @@ from ops import (
     settings_of,
     without_sequences,
 )  # fmt: skip
-from recurrences import MASKS, Recurrence, assert_close, assert_same_bits, masked, recurrence
+from recurrences import KERAS_CELLS, MASKS, Recurrence, assert_close, assert_same_bits, masked, recurrence
 
 from oracles import stock_layer
 from throughtime.errors import DerivativeError
@@ -106,7 +106,7 @@ def test_each_output_by_itself(name: str) -> None:
 
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("flags", FLAGS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", KERAS_CELLS)
 def test_stock_keras_gives_the_same(cell: str, flags: str, mask: str) -> None:
     case = masked(cell, mask, **FLAGS[flags])
     for sequences in (True, False):

@@ -120,3 +120,38 @@ def gradients(
     names = [name.replace(f"d{layer.name}", "d") for name in names]
     results = {name: ops.convert_to_numpy(value) for name, value in zip(names, found, strict=True)}
     return results | {f"output{i}": ops.convert_to_numpy(output) for i, output in enumerate(outputs)}
+
+
+def with_gradients(loss: Any, leaves: list[np.ndarray], order: int = 1) -> list[np.ndarray]:
+    """The gradient of ``loss(*leaves)``; of the sum of its squares where the order is 2."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        def first(leaves: list[Any]) -> list[Any]:
+            return jax.grad(lambda leaves: loss(*leaves))(leaves)
+
+        def second(leaves: list[Any]) -> list[Any]:
+            return jax.grad(lambda leaves: sum((one**2).sum() for one in first(leaves)))(leaves)
+
+        with jax.enable_x64(True):
+            return [np.asarray(one) for one in (first if order == 1 else second)([*map(jax.numpy.asarray, leaves)])]
+    if backend == "torch":
+        import torch
+
+        tensors = [torch.tensor(leaf, requires_grad=True) for leaf in leaves]
+        found = torch.autograd.grad(loss(*tensors), tensors, create_graph=order == 2)
+        if order == 2:
+            found = torch.autograd.grad(sum((one**2).sum() for one in found), tensors)
+        return [one.detach().numpy() for one in found]
+    import tensorflow
+
+    tensors = [tensorflow.constant(leaf) for leaf in leaves]
+    with tensorflow.GradientTape() as outer:
+        outer.watch(tensors)
+        with tensorflow.GradientTape() as tape:
+            tape.watch(tensors)
+            total = loss(*tensors)
+        found = tape.gradient(total, tensors)
+        squares = sum(tensorflow.reduce_sum(one**2) for one in found)
+    return [one.numpy() for one in (found if order == 1 else outer.gradient(squares, tensors))]

@@ -18,7 +18,7 @@ STEPS = 700  # of five sequences, or fewer for each core: some chunks of 256 ste
 
 
 @pytest.mark.parametrize("masked", MASKS)
-@pytest.mark.parametrize("make", CELLS, ids=CELLS.ids)
+@pytest.mark.parametrize("make", [*CELLS, tt.MinGRU, tt.MinLSTM], ids=[*CELLS.ids, "mingru", "minlstm"])
 def test_gradients_are_the_same_to_the_bit(make: type, masked: str) -> None:
     rng = np.random.default_rng(0)
     sequences = masked in ("gaps", "left")
@@ -88,7 +88,7 @@ def test_what_is_no_number_of_bytes_is_refused(memory: object) -> None:
 
 
 def test_a_model_that_could_not_keep_to_it_is_refused() -> None:
-    for layer in (tt.MinGRU(4), keras.layers.GRU(4, recurrent_dropout=0.5)):
+    for layer in (tt.LRU(4), keras.layers.GRU(4, recurrent_dropout=0.5)):
         with pytest.raises(tt.ThroughtimeError, match="no layer of the model runs on the native kernel"):
             tt.accelerate(keras.Sequential([keras.Input((None, 1)), layer]), memory="1MiB")
 
@@ -119,12 +119,16 @@ def test_explain_says_what_is_held_and_computed_again() -> None:
 def test_explain_says_about_what_a_scan_holds() -> None:
     kinds = tt.MinGRU(4, return_sequences=True), tt.LRU(4, state_units=128)
     model = keras.Sequential([keras.Input((None, 3)), *kinds])
+    assert (
+        tt.explain(model, batch_size=2, steps=1024)[0].memory == "384KiB: all of it"
+    )  # z, n and h, a panel of 16 units
+    tt.to_keras(model)
     minimal, linear = tt.explain(model, batch_size=2, steps=1024)
     values, of_lru = {"jax": (10, 16), "torch": (16, 24), "tensorflow": (11, 13)}[keras.backend.backend()]
     assert minimal.memory == f"about {32 * values}KiB: all steps, {values} values a step and unit"
     assert linear.memory == f"about {of_lru}MiB: all steps, {of_lru} values a step and unit"
     assert tt.explain(model)[0].memory == ""
-    half = keras.Sequential([keras.Input((None, 3)), tt.MinGRU(8, dtype="float16")])
+    half = tt.to_keras(keras.Sequential([keras.Input((None, 3)), tt.MinGRU(8, dtype="float16")]))
     assert tt.explain(half, batch_size=2, steps=1024)[0].memory.startswith(f"about {32 * values}KiB")
 
 

@@ -269,9 +269,7 @@ class Probe:
             return total()
 
         # A frozen layer makes no backward pass unless something of it is differentiated by.
-        frozen = [
-            layer.cell.recurrent_kernel for layer in self.natively.values() if not layer.cell.recurrent_kernel.trainable
-        ]
+        frozen = [layer.cell.kernel for layer in self.natively.values() if not layer.cell.kernel.trainable]
         self._variables = [variable.path for variable in model.trainable_variables]
         differentiated = [*model.trainable_variables, *frozen]
         known = {id(variable) for variable in differentiated}

@@ -57,7 +57,7 @@ class Trajectory:
 def trajectory(
     layer: keras.layers.RNN, inputs: np.ndarray, mask: np.ndarray, states: list[np.ndarray]
 ) -> Trajectory | None:
-    """Along the states of one call of a layer; None where its cell is not one of kernels/reference.py.
+    """Along the states of one call of a SimpleRNN, GRU or LSTM; None of another layer, or with other activations.
 
     The exponent is that of the backward products of Jacobians, which have the singular values of the forward ones
     (Benettin et al. 1980, doi:10.1007/BF02128236; for recurrent networks Engelken, Wolf and Abbott 2023,
@@ -70,7 +70,7 @@ def trajectory(
         states: (B, H) each, before the first step.
     """
     name = cell_name(layer)
-    if name is None or not _has_standard_activations(layer):
+    if name not in _GATES or not _has_standard_activations(layer):
         return None
     kernel, recurrent_kernel = _double(layer.cell.kernel), _double(layer.cell.recurrent_kernel)
     given: dict[str, Any] = {

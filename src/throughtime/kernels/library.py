@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import ArgumentError, BackendError, listed, one_of
 from .problem import CELLS, ISAS, Problem
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 LIBRARY_VARIABLE = "THROUGHTIME_LIBRARY"
 FILE_NAMES = ("libthroughtime.so", "libthroughtime.dylib")
 OK, INVALID, OUT_OF_MEMORY, UNSUPPORTED_ISA = range(4)
@@ -143,6 +143,7 @@ _SIGNATURES: dict[str, tuple[type | None, list[type]]] = {
     "tt_read_tap": (c_int32, [c_int32] + [c_int64] * 2 + [c_void_p] * 2),
     "tt_shut_tap": (None, [c_int32] * 2),
     "tt_close_tap": (None, [c_int32]),
+    "tt_gates": (c_int32, [c_int32]),
     "tt_status_message": (ctypes.c_char_p, [c_int32]),
     "tt_isa": (c_int32, []),
     "tt_isa_supported": (c_int32, [c_int32]),

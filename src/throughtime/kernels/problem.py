@@ -1,9 +1,10 @@
 """What a recurrent kernel is asked and what it answers; the same words for the NumPy reference and the native library.
 
 Axes: B sequences, T steps of the container, F features, H units, G gates. Weights are laid out as Keras lays them out:
-``kernel`` (F, G*H), ``recurrent_kernel`` (H, G*H), ``bias`` (G*H,); gates in the order i, f, g, o (LSTM) and z, r, n
-(GRU). Step k is a place in the order of processing: with ``reverse``, step k reads x and mask at T-1-k, while y, dy and
-norms are indexed by k, as in Keras's ``go_backwards``. Masked steps are passed over.
+``kernel`` (F, G*H), ``recurrent_kernel`` (H, G*H), ``bias`` (G*H,); gates in the order i, f, g, o (LSTM), z, r, n
+(GRU), z, n (minGRU) and f, i, n (minLSTM). The gates of minGRU and minLSTM see no state, so their ``recurrent_kernel``
+is (H, 0). Step k is a place in the order of processing: with ``reverse``, step k reads x and mask at T-1-k, while y, dy
+and norms are indexed by k, as in Keras's ``go_backwards``. Masked steps are passed over.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ import numpy as np
 
 from ..errors import ArgumentError, one_of
 
-GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "gru_reset_before": 3, "lstm": 4}
+GATES = {
+    "rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "gru_reset_before": 3, "lstm": 4,
+    "mingru": 2, "mingru_tanh": 2, "mingru_g": 2, "minlstm": 3, "minlstm_tanh": 3, "minlstm_g": 3,
+}  # fmt: skip
 CELLS = tuple(GATES)  # a cell's place is its number in csrc/include/throughtime.h
 ISAS = ("auto", "portable", "avx2", "avx512")  # likewise
 
@@ -41,7 +45,8 @@ class Problem:
     """One recurrence over one padded batch: the same for the forward and the backward pass of a call.
 
     Args:
-        cell: one of ``CELLS``; ``"gru"`` is Keras's ``GRU(reset_after=True)``.
+        cell: one of ``CELLS``; ``"gru"`` is Keras's ``GRU(reset_after=True)``. What comes after ``mingru`` and
+            ``minlstm`` is the activation of their candidate, which otherwise has none.
         batch, steps, features, units: B, T, F and H.
         reverse: steps are taken from the container's last to its first.
         zero_masked: y is zero at masked steps (Keras's ``zero_output_for_mask``), not the last output before them.
@@ -82,6 +87,10 @@ class Problem:
             raise ArgumentError(f"sizes of a recurrent problem that are too small: {', '.join(wrong)}.")
 
     @property
+    def has_recurrent_kernel(self) -> bool:
+        return not self.cell.startswith("min")
+
+    @property
     def has_cell_state(self) -> bool:
         return self.cell == "lstm"
 
@@ -94,8 +103,9 @@ class Problem:
         """The shape of every array that this problem takes or gives, by its name without the d of a gradient."""
         B, T, F, H = self.batch, self.steps, self.features, self.units
         columns = GATES[self.cell] * H
+        recurrent = columns if self.has_recurrent_kernel else 0
         shapes: dict[str, tuple[int, ...]] = {
-            "x": (B, T, F), "mask": (B, T), "h0": (B, H), "kernel": (F, columns), "recurrent_kernel": (H, columns),
+            "x": (B, T, F), "mask": (B, T), "h0": (B, H), "kernel": (F, columns), "recurrent_kernel": (H, recurrent),
             "bias": (columns,), "y": (B, T, H), "last": (B, H), "hn": (B, H), "norms": (B, T),
         }  # fmt: skip
         if self.has_cell_state:

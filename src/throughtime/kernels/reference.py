@@ -11,6 +11,7 @@ All is computed in the dtype of x, float32 or float64.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -139,12 +140,55 @@ def lstm_backward(kept: tuple[Array, ...], dh: Array, dc: Array, R: Array) -> St
     return StepGradients(da, h.T @ da, da, da @ R.T, dafter * f)
 
 
+# minGRU and minLSTM (Feng et al. 2024, arXiv:2410.01201): the gates are those of xa, and R has no columns ------------
+
+
+def candidate(a: Array, cell: str) -> tuple[Array, Array]:
+    """What becomes of the candidate's argument, and the derivative of that."""
+    if cell.endswith("_tanh"):
+        return np.tanh(a), 1 - np.tanh(a) ** 2
+    if cell.endswith("_g"):
+        s = sigmoid(a)
+        return np.where(a >= 0, a + a.dtype.type(0.5), s), np.where(a >= 0, 1, s * (1 - s))
+    return a, np.ones_like(a)
+
+
+def mingru(cell: str, xa: Array, h: Array, c: Array, R: Array, recurrent_bias: Array) -> Step:
+    az, an = split(xa, cell)
+    z, (n, slope) = sigmoid(az), candidate(an, cell)
+    return Step(sigmoid(-az) * h + z * n, c, (h, z, sigmoid(-az), n, slope))
+
+
+def mingru_backward(kept: tuple[Array, ...], dh: Array, dc: Array, R: Array) -> StepGradients:
+    h, z, keeps, n, slope = kept
+    da = join(dh * (n - h) * z * keeps, dh * z * slope)
+    return StepGradients(da, np.zeros_like(R), np.zeros_like(da), dh * keeps, dc)
+
+
+def minlstm(cell: str, xa: Array, h: Array, c: Array, R: Array, recurrent_bias: Array) -> Step:
+    af, ai, an = split(xa, cell)
+    n, slope = candidate(an, cell)
+    # f / (f + i), by the logarithms of f and i
+    keeps = sigmoid(np.logaddexp(0, -ai) - np.logaddexp(0, -af))
+    takes = sigmoid(np.logaddexp(0, -af) - np.logaddexp(0, -ai))
+    return Step(keeps * h + takes * n, c, (h, keeps, takes, n, slope, sigmoid(-af), sigmoid(-ai)))
+
+
+def minlstm_backward(kept: tuple[Array, ...], dh: Array, dc: Array, R: Array) -> StepGradients:
+    h, keeps, takes, n, slope, no_f, no_i = kept
+    dlog = dh * (h - n) * keeps * takes
+    da = join(dlog * no_f, -dlog * no_i, dh * takes * slope)
+    return StepGradients(da, np.zeros_like(R), np.zeros_like(da), dh * keeps, dc)
+
+
 STEPS: dict[str, tuple[Callable[..., Step], Callable[..., StepGradients]]] = {
     "rnn_tanh": (rnn_tanh, rnn_tanh_backward),
     "rnn_relu": (rnn_relu, rnn_relu_backward),
     "gru": (gru, gru_backward),
     "gru_reset_before": (gru_reset_before, gru_reset_before_backward),
     "lstm": (lstm, lstm_backward),
+    **{name: (partial(mingru, name), mingru_backward) for name in ("mingru", "mingru_tanh", "mingru_g")},
+    **{name: (partial(minlstm, name), minlstm_backward) for name in ("minlstm", "minlstm_tanh", "minlstm_g")},
 }
 
 # Over the steps of a batch ------------------------------------------------------------------------------------------

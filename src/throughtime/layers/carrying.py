@@ -72,6 +72,11 @@ class Carrying(_Layer):
             self.__dict__["states"] = self._carried.training if training else self._carried.inference
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
+    def states_before(self, initial_state: Any) -> list[Any]:
+        states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
+        # The variable is assigned to before the gradient is taken, which PyTorch refuses if it is the same tensor.
+        return [ops.copy(state) for state in states] if self.stateful else states
+
     def reset_state(self) -> None:
         for variable in self._carried.variables if self._carried is not None else ():
             variable.assign(ops.zeros_like(variable.value))

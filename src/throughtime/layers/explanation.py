@@ -15,8 +15,9 @@ from ..kernels import native
 from ..kernels.schedule import need, written
 from .paths import cell_name, recurrent_layers, why_not_fused
 from .recurrent import OURS
-from .scanned import SCANNED, Scanned
+from .scanned import SCANNED, MinGRU, Minimal, MinLSTM, Scanned
 
+FUSED = (*OURS.values(), MinGRU, MinLSTM)  # layers that run on the native kernel, where nothing keeps them from it
 _WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
 NATIVE, SCAN, KERAS = "native kernel", "parallel scan", "Keras's loop"
 FORWARD = 1 / 3  # of the multiplications of a training step are those of its forward pass
@@ -38,8 +39,9 @@ class LayerPath:
         layer: its name, after those of the models and wrappers that hold it: ``"encoder/bidirectional/forward_lstm"``.
         cell: its class.
         units: of its state.
-        path: "native kernel"; "parallel scan" of MinGRU, MinLSTM and LRU; or "Keras's loop".
-        reason: why it is Keras's loop, or what its wrapper loses, and how to mend it; empty where all is well.
+        path: "native kernel"; "parallel scan" of LRU, and of MinGRU and MinLSTM that are not on the kernel; or "Keras's
+            loop".
+        reason: why it is not the kernel, or what its wrapper loses, and how to mend it; empty where all is well.
         memory: what it holds between forward and backward pass, and what that costs, by a parallel scan about; empty
             where it was not asked for, and of Keras's loop.
     """
@@ -132,9 +134,8 @@ def explain(model: keras.Layer, *, batch_size: int | None = None, steps: int | N
             raise ArgumentError("the model takes sequences of any length; say for how many time steps: steps=1000.")
     rows = []
     for name, layer, container in recurrent_layers(model):
-        reason = _reason(layer)
+        path, reason = _path(layer)
         units = layer.units if isinstance(layer, _WITH_UNITS | Scanned) else None
-        path = KERAS if reason else SCAN if isinstance(layer, Scanned) else NATIVE
         memory = ""
         if batch_size is not None and steps is not None and path != KERAS:
             memory = (_memory if path == NATIVE else _scanned)(layer, batch_size, steps)
@@ -170,11 +171,21 @@ def _lost(layer: keras.Layer | None) -> str | None:
     return f"this Keras's {type(layer).__name__} does not pass the mask on; tt.accelerate(model) makes it."
 
 
-def _reason(layer: keras.layers.RNN) -> str | None:
+def _path(layer: keras.layers.RNN) -> tuple[str, str]:
+    """The way and, where it is not the kernel's, why."""
     if type(layer) in SCANNED:
-        return layer.why_not_scanned()
+        loop = layer.why_not_scanned()
+        if loop is not None:
+            return KERAS, loop
+        reason = why_not_fused(layer) if isinstance(layer, Minimal) else ""
+        return (NATIVE, "") if reason is None else (SCAN, reason)
     if type(layer) in OURS.values():
-        return why_not_fused(layer)
+        reason = why_not_fused(layer)
+        return (NATIVE, "") if reason is None else (KERAS, reason)
+    return KERAS, _why_not_ours(layer)
+
+
+def _why_not_ours(layer: keras.layers.RNN) -> str:
     if type(layer) in OURS:
         could = why_not_fused(layer)
         if could is None:

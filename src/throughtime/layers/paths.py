@@ -13,8 +13,11 @@ import keras
 
 from ..kernels.problem import Problem
 from ..kernels.schedule import token_bytes
+from .minimal import MinGRUCell, MinLSTMCell, g
 
 FUSED_DTYPES = ("float32", "float16", "bfloat16")
+MINIMAL: dict[type, str] = {MinGRUCell: "mingru", MinLSTMCell: "minlstm"}  # not subclasses, which may compute otherwise
+CANDIDATES = {keras.activations.linear: "", keras.activations.tanh: "_tanh", g: "_g"}
 
 
 def _op() -> ModuleType | None:
@@ -50,7 +53,9 @@ def cell_name(layer: keras.layers.RNN) -> str | None:
         return "gru" if layer.cell.reset_after else "gru_reset_before"
     if isinstance(layer, keras.layers.SimpleRNN):
         return {keras.activations.tanh: "rnn_tanh", keras.activations.relu: "rnn_relu"}.get(layer.activation)
-    return None
+    name = MINIMAL.get(type(layer.cell))
+    candidate = None if name is None else CANDIDATES.get(layer.cell.activation)
+    return None if name is None or candidate is None else name + candidate
 
 
 def bytes_a_step(layer: keras.layers.RNN) -> int:
@@ -97,7 +102,7 @@ def why_not_fused(layer: keras.layers.RNN, *tensors: Any, mask: Any = None) -> s
     """Why a layer's next call does not run on the native kernel, and how to mend it; None where it does.
 
     Args:
-        layer: a SimpleRNN, GRU or LSTM, built or not, of ours or Keras's (as if it were ours).
+        layer: a SimpleRNN, GRU or LSTM, built or not, of ours or Keras's (as if it were ours); a MinGRU or MinLSTM.
         tensors: what the call is given; without them the layer's weights say where the call would run.
         mask: the call's mask.
 
@@ -114,12 +119,14 @@ def why_not_fused(layer: keras.layers.RNN, *tensors: Any, mask: Any = None) -> s
     if op is None:
         return f"the kernel serves JAX, PyTorch and TensorFlow, and KERAS_BACKEND is {keras.backend.backend()}."
     if not tensors and layer.built:
-        tensors = (layer.cell.recurrent_kernel.value,)
+        tensors = (layer.cell.kernel.value,)
     return op.why_not(*tensors)
 
 
 def _why_not_by_settings(layer: keras.layers.RNN) -> str | None:
     cell = layer.cell
+    if type(cell) in MINIMAL:
+        return _why_not_minimal(layer)
     if layer.recurrent_dropout:
         return f"recurrent_dropout={layer.recurrent_dropout} is not in the kernel; dropout= is, and is as fast as none."
     if layer.dropout == 1:
@@ -137,6 +144,18 @@ def _why_not_by_settings(layer: keras.layers.RNN) -> str | None:
             return "implementation=1 draws a dropout mask for each gate; implementation=2, the default, draws one."
     if cell_name(layer) is None:
         return f"activation={_said(layer.activation)}; the kernel has 'tanh', the default, and 'relu'."
+    if layer.compute_dtype not in FUSED_DTYPES:
+        return f"it computes in {layer.compute_dtype}; the kernel computes in float32."
+    return None
+
+
+def _why_not_minimal(layer: keras.layers.RNN) -> str | None:
+    if layer.by_scan:
+        return "tt.to_keras(model) put it on a scan in Keras's operations; tt.accelerate(model) puts it back."
+    if layer.unroll:
+        return "unroll=True asks for Keras's unrolled loop; leave it out, the kernel is faster."
+    if cell_name(layer) is None:
+        return f"activation={_said(layer.cell.activation)}; the kernel has None, 'tanh' and 'g'."
     if layer.compute_dtype not in FUSED_DTYPES:
         return f"it computes in {layer.compute_dtype}; the kernel computes in float32."
     return None

@@ -21,18 +21,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from ..errors import ArgumentError
 from ..kernels.schedule import byte_count
-from .carrying import Carrying
-from .paths import cell_name, recurrent, why_not_fused
+from .fused import Fused
+from .paths import why_not_fused
 
 
-class _Fused(Carrying):
+class _Fused(Fused):
     """What the three layers override in Keras's."""
-
-    memory: int | None = None  # bytes that activations may hold until the backward pass; read when a call is traced
-    tap = 0  # not 0: a backward pass leaves the norms of dL/dh_t there; read when a call is traced
-    supports_jit: bool
 
     def __init__(self, *args: Any, memory: int | str | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -40,56 +35,22 @@ class _Fused(Carrying):
         self.adopt()
 
     def adopt(self) -> None:
-        """Sets what a layer of Keras's lacks; also called where one becomes one of ours in place."""
-        self.supports_masking = True
-        self._keras_supports_jit = self.supports_jit
-        if keras.backend.backend() == "tensorflow" and why_not_fused(self) is None:
-            self.supports_jit = False  # XLA on TensorFlow cannot call out to the kernel
+        super().adopt()
         if self.stateful and self.states is not None and self._carried is None:
             before = [variable.value for variable in self.states]
             for variable, value in zip(self.make_states(before[0].shape[0]).training, before, strict=True):
                 variable.assign(value)
 
-    def leave(self) -> None:
-        """What ``adopt`` did and Keras's layer would not have; called before one becomes Keras's again in place."""
-        self.supports_jit = self._keras_supports_jit
-
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
-        states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
-        if self.stateful:
-            # The variable is assigned to before the gradient is taken, which PyTorch refuses if it is the same tensor.
-            states = [ops.copy(state) for state in states]
+        states = self.states_before(initial_state)
         if isinstance(mask, list | tuple):
             mask = mask[0]
         if why_not_fused(self, sequences, mask=mask) is not None:
             return super().inner_loop(sequences=sequences, initial_state=states, mask=mask, training=training)
-        cell = self.cell
-        features = cell.kernel.shape[0]
-        if sequences.shape[2] not in (None, features):  # under jit, JAX would only say it when a result is read
-            raise ArgumentError(
-                f"{self.name!r} was built for {features} features and was given shape {tuple(sequences.shape)}; "
-                f"(B, T, {features}) is accepted."
-            )
-        if training and cell.dropout:
+        if training and self.cell.dropout:
             # One mask for all steps, drawn by RNN.call before this.
-            sequences = sequences * ops.expand_dims(cell.get_dropout_mask(sequences[:, 0, :]), 1)
-        x, h0, *c0 = (ops.cast(tensor, "float32") for tensor in (sequences, *states))
-        weights = (cell.kernel, cell.recurrent_kernel, cell.bias)
-        last, y, hn, cn = recurrent(
-            x,
-            None if mask is None else ops.cast(mask, "bool"),
-            h0,
-            c0[0] if c0 else None,
-            *(None if weight is None else ops.cast(ops.convert_to_tensor(weight), "float32") for weight in weights),
-            cell=cell_name(self),
-            reverse=self.go_backwards,
-            zero_masked=self.zero_output_for_mask,
-            return_sequences=self.return_sequences,
-            training=bool(training),
-            tap=self.tap,
-            memory=self.memory or 0,
-        )
-        return last, ops.expand_dims(last, 1) if y is None else y, [hn] if cn is None else [hn, cn]
+            sequences = sequences * ops.expand_dims(self.cell.get_dropout_mask(sequences[:, 0, :]), 1)
+        return self.on_kernel(sequences, states, mask, training)
 
 
 class SimpleRNN(_Fused, keras.layers.SimpleRNN):

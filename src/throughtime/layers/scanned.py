@@ -18,9 +18,12 @@ import keras
 from keras import ops
 
 from ..errors import ArgumentError
+from ..kernels.schedule import byte_count
 from .carrying import Carrying
+from .fused import Fused
 from .lru import LRUCell
 from .minimal import LIMITS, MinGRUCell, MinLSTMCell
+from .paths import why_not_fused
 from .scan import Number, scan
 
 
@@ -50,20 +53,21 @@ class Scanned(Carrying, keras.layers.RNN):
         return None
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
-        states = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
-        if self.stateful:
-            # The variable is assigned to before the gradient is taken, which PyTorch refuses if it is the same tensor.
-            states = [ops.copy(state) for state in states]
+        states = self.states_before(initial_state)
         sequences = ops.cast(sequences, self.compute_dtype)  # whole numbers are taken as well
         mask = mask[0] if isinstance(mask, list | tuple) else mask
         mask = None if mask is None else ops.cast(mask, "bool")
-        if mask is not None and len(mask.shape) == 2:
-            # Before anything is computed: 0 * NaN would be NaN, in the gradient of the kernel as well.
-            sequences = ops.where(mask[:, :, None], sequences, ops.zeros_like(sequences))
         if training and self.dropout:
             # One mask for all steps, as Keras's layers have it; here and not in the cell, so that a loop draws it once.
             kept = keras.random.dropout(ops.ones_like(sequences[:, :1]), self.dropout, seed=self.seed_generator)
             sequences = sequences * kept
+        return self.computed(sequences, states, mask, training)
+
+    def computed(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> tuple[Any, Any, Any]:
+        """What ``inner_loop`` gives: by a scan, or in Keras's loop."""
+        if mask is not None and len(mask.shape) == 2:
+            # Before anything is computed: 0 * NaN would be NaN, in the gradient of the kernel as well.
+            sequences = ops.where(mask[:, :, None], sequences, ops.zeros_like(sequences))
         if self.why_not_scanned(mask) is not None:
             return keras.layers.RNN.inner_loop(
                 self, sequences=sequences, initial_state=states, mask=mask, training=training
@@ -111,10 +115,11 @@ def held(a: Number, b: Number, mask: Any) -> tuple[Number, Number]:
     return tuple(one), tuple(ops.where(valid, part, ops.zeros_like(part)) for part in b)
 
 
-class _Minimal(Scanned):
+class Minimal(Fused, Scanned):
     """MinGRU and MinLSTM: all that differs is the cell."""
 
     cell_class: ClassVar[type]
+    by_scan = False  # in Keras's operations even where the native kernel could; set by swapping.py
 
     def __init__(
         self,
@@ -131,6 +136,7 @@ class _Minimal(Scanned):
         chrono: int | None = None,
         dropout: float = 0.0,
         seed: int | None = None,
+        memory: int | str | None = None,
         **options: Any,
     ) -> None:
         cell = self.cell_class(
@@ -150,6 +156,17 @@ class _Minimal(Scanned):
             name="cell",
         )
         super().__init__(cell, dropout=dropout, seed=seed, **options)
+        self.memory = None if memory is None else byte_count(memory)
+        self.adopt()
+
+    def weights_of_kernel(self) -> tuple[Any, Any, Any]:
+        return self.cell.kernel, ops.zeros((self.units, 0)), self.cell.bias
+
+    def computed(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> tuple[Any, Any, Any]:
+        as_here = type(self).scanned is Minimal.scanned  # a subclass may have a recurrence of its own
+        if as_here and why_not_fused(self, sequences, mask=mask) is None:
+            return self.on_kernel(sequences, states, mask, training)
+        return super().computed(sequences, states, mask, training)
 
     def scanned(self, x: Any, states: list[Any], mask: Any) -> tuple[Any, list[Any]]:
         a, b = self.cell.coefficients(x)
@@ -159,7 +176,7 @@ class _Minimal(Scanned):
 
 
 @keras.saving.register_keras_serializable(package="throughtime")
-class MinGRU(_Minimal):
+class MinGRU(Minimal):
     """minGRU (Feng et al. 2024, arXiv:2410.01201): a GRU whose gates see the input alone, computed in parallel.
 
     h_t = (1 - z_t) h_{t-1} + z_t h~_t, with z_t = sigmoid(W_z x_t + b_z) and h~_t = activation(W_h x_t + b_h).
@@ -199,7 +216,7 @@ class MinGRU(_Minimal):
 
 
 @keras.saving.register_keras_serializable(package="throughtime")
-class MinLSTM(_Minimal):
+class MinLSTM(Minimal):
     """minLSTM (Feng et al. 2024, arXiv:2410.01201): an LSTM whose gates see the input alone, computed in parallel.
 
     h_t = f'_t h_{t-1} + i'_t h~_t, with f' = f / (f + i) and i' = i / (f + i), f, i and h~ from the input as in MinGRU.

@@ -13,10 +13,11 @@ import keras
 
 from ..errors import ArgumentError, first_line
 from ..kernels.schedule import byte_count
-from .explanation import WRAPPERS
+from .explanation import FUSED, WRAPPERS
 from .explanation import explain as explain
 from .paths import bytes_a_step, why_not_fused
 from .recurrent import OURS
+from .scanned import Minimal
 
 
 def accelerate(model: keras.Layer, *, memory: int | str | None = None) -> keras.Layer:
@@ -61,7 +62,7 @@ def set_memory(model: keras.Layer, memory: int | str) -> None:
         ArgumentError: no number of bytes, or no layer that could keep to it.
     """
     budget = byte_count(memory)
-    layers = [layer for layer in _layers(model) if type(layer) in OURS.values() and why_not_fused(layer) is None]
+    layers = [layer for layer in _layers(model) if type(layer) in FUSED and why_not_fused(layer) is None]
     if not layers:
         raise ArgumentError(
             f"memory={memory!r} is given, and no layer of the model runs on the native kernel; tt.explain(model) says "
@@ -74,6 +75,8 @@ def set_memory(model: keras.Layer, memory: int | str) -> None:
 
 def to_keras(model: keras.Layer) -> keras.Layer:
     """Gives a model Keras's own recurrent layers back, in place: for export, second derivatives, or comparison.
+
+    MinGRU and MinLSTM, which Keras does not have, are computed by a parallel scan in Keras's operations.
 
     Masks go on being passed on. On TensorFlow ``jit_compile`` stays False until the model is compiled again.
 
@@ -152,6 +155,8 @@ def _swap(model: keras.Layer, classes: dict[type, type], called: str) -> None:
             f"{called}(keras.models.load_model(path))."
         )
     for layer in _layers(model):
+        if isinstance(layer, Minimal):
+            _by_scan(layer, called == "to_keras")
         other = classes.get(type(layer))
         if other is None:
             continue
@@ -163,6 +168,13 @@ def _swap(model: keras.Layer, classes: dict[type, type], called: str) -> None:
     for part in _layers(model):
         if isinstance(part, keras.Model):
             _forget_compiled(part)
+
+
+def _by_scan(layer: Minimal, by_scan: bool) -> None:
+    """MinGRU and MinLSTM: Keras has no such layers, but the operations of a scan."""
+    layer.leave()
+    layer.by_scan = by_scan
+    layer.adopt()
 
 
 def _layers(model: keras.Layer) -> Iterator[keras.Layer]:
