@@ -119,9 +119,8 @@ def test_explain_says_what_is_held_and_computed_again() -> None:
 def test_explain_says_about_what_a_scan_holds() -> None:
     kinds = tt.MinGRU(4, return_sequences=True), tt.LRU(4, state_units=128)
     model = keras.Sequential([keras.Input((None, 3)), *kinds])
-    assert (
-        tt.explain(model, batch_size=2, steps=1024)[0].memory == "384KiB: all of it"
-    )  # z, n and h, a panel of 16 units
+    # On the kernel z, n and the state before each step, of units in panels of 16.
+    assert tt.explain(model, batch_size=2, steps=1024)[0].memory == "384KiB: all of it"
     tt.to_keras(model)
     minimal, linear = tt.explain(model, batch_size=2, steps=1024)
     values, of_lru = {"jax": (10, 16), "torch": (16, 24), "tensorflow": (11, 13)}[keras.backend.backend()]

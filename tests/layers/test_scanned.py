@@ -142,12 +142,10 @@ def test_minimal_cells_are_the_equations_of_the_paper() -> None:
                 function(parts[-1])
             )  # fmt: skip
             gates = [sigmoid(one) for one in parts[:-1]]
-            keep, take = (
-                (1 - gates[0], gates[0]) if issubclass(kind, tt.MinGRU) else (one / sum(gates) for one in gates)
-            )
+            takes = gates[0] if issubclass(kind, tt.MinGRU) else gates[1] / sum(gates)
             h, expected = np.zeros((3, 4)), []
             for t in range(9):
-                h = keep[:, t] * h + take[:, t] * candidate[:, t]
+                h = (1 - takes[:, t]) * h + takes[:, t] * candidate[:, t]
                 expected.append(h)
             np.testing.assert_allclose(called(layer, x.astype(np.float32))[0], np.stack(expected, 1), **CLOSE)
 
