@@ -66,7 +66,7 @@ bool valid(const tt_problem *problem, const tt_inputs *inputs) {
   if (p.steps > 0 && p.batch > kMost / p.steps) return false;
   if (p.masked_output != TT_MASKED_REPEATS && p.masked_output != TT_MASKED_ZERO) return false;
   if ((p.reverse & ~1) != 0 || (p.leading_initial & ~1) != 0) return false;
-  const bool recurs = layout_of(p.cell).h_slots > 0;
+  const bool recurs = layout_of(p.cell).h_slots > 0 || p.cell == TT_LRU;
   if (inputs->kernel == nullptr || (recurs && inputs->recurrent_kernel == nullptr)) return false;
   return inputs->x != nullptr || p.batch == 0 || p.steps == 0;
 }
@@ -248,7 +248,7 @@ void tt_memory(uint64_t *kept, uint64_t *idle) {
 void tt_trim(void) { tt::trim_idle(); }
 
 int32_t tt_gates(int32_t cell) {
-  return cell < TT_RNN_TANH || cell > TT_MIN_LSTM_G ? 0 : tt::layout_of(cell).x_slots;
+  return cell < TT_RNN_TANH || cell > TT_LRU ? 0 : tt::layout_of(cell).x_slots;
 }
 
 const char *tt_status_message(int32_t status) {

@@ -2,8 +2,8 @@
 #pragma once
 
 // What reaches the output of a step: its own cotangent, and those of the masked steps that repeat it.
-TT_INLINE void add_cotangents(const float *dy, int64_t begin, int64_t end, int H, float *to, size_t stride) {
-  for (int64_t k = begin; k < end; ++k) add_to_panels(dy + k * H, H, to, stride);
+TT_INLINE void add_cotangents(const float *dy, int64_t begin, int64_t end, int width, int H, float *to, size_t stride) {
+  for (int64_t k = begin; k < end; ++k) add_to_panels(dy + k * width, H, to, stride);
 }
 
 TT_INLINE float norm(const float *panels, size_t stride, int count) {
@@ -51,7 +51,7 @@ void backward_shard(const BackwardWork &work) {
   const tt_cotangents &in = *work.cotangents;
   const tt_gradients &out = *work.gradients;
   const Sizes size(*work.problem, *work.inputs);
-  const int H = size.H, F = size.F, P = size.unit_panels, Q = size.feature_panels;
+  const int H = size.H, F = size.F, P = size.unit_panels, Q = size.feature_panels, W = output_width<CELL>(H);
   const int64_t T = size.T;
   const size_t state = static_cast<size_t>(shard.rows) * 16;
   float *const dh = work.scratch, *const dc = dh + P * state, *const dreset = dc + P * state;
@@ -81,7 +81,8 @@ void backward_shard(const BackwardWork &work) {
         clear(dc, row);
         if (in.dhn != nullptr) add_to_panels(in.dhn + b * H, H, dh + row * 16, state);
         if (in.dlast != nullptr && !(size.zero_masked && tokens[row].step != T - 1)) {
-          add_to_panels(in.dlast + b * H, H, dh + row * 16, state);
+          add_to_panels(in.dlast + b * W, H, dh + row * 16, state);
+          if (CELL == TT_LRU) add_to_panels(in.dlast + b * W + H, H, dc + row * 16, state);
         }
         if (Cell::kHasCell && in.dcn != nullptr) add_to_panels(in.dcn + b * H, H, dc + row * 16, state);
       }
@@ -92,21 +93,28 @@ void backward_shard(const BackwardWork &work) {
       if (in.dy != nullptr) {
         for (int row = 0; row < live; ++row) {
           const Token &at = tokens[row];
-          add_cotangents(in.dy + at.sequence * T * H, at.step, size.zero_masked ? at.step + 1 : at.until, H,
-                         dh + row * 16, state);
+          const float *const dy = in.dy + at.sequence * T * W;
+          const int64_t until = size.zero_masked ? at.step + 1 : at.until;
+          add_cotangents(dy, at.step, until, W, H, dh + row * 16, state);
+          if (CELL == TT_LRU) add_cotangents(dy + H, at.step, until, W, H, dc + row * 16, state);
         }
       }
       if (out.norms != nullptr) {
         for (int row = 0; row < live; ++row) {
           float *const norms = out.norms + tokens[row].sequence * T;
           norms[tokens[row].step] = norm(dh + row * 16, state, P);
+          if (CELL == TT_LRU) {
+            norms[tokens[row].step] = __builtin_hypotf(norms[tokens[row].step], norm(dc + row * 16, state, P));
+          }
           for (int64_t k = tokens[row].step + 1; k < tokens[row].until; ++k) norms[k] = 0.0f;
         }
       }
       for (int panel = 0; panel < P; ++panel) {
         float *const panel_gates = step_gates + panel * gate_panel;
         const float *const before = h_before + panel * token_panel;
-        if constexpr (Cell::kHs == 0) {
+        if constexpr (CELL == TT_LRU) {
+          Cell::backward(live, panel_gates, packed.factor + panel * 32, dh + panel * state, dc + panel * state);
+        } else if constexpr (Cell::kHs == 0) {
           Cell::backward(candidate, live, panel_gates, before, dh + panel * state);
         } else {
           Cell::backward(live, panel_gates, before, kept.c_before + panel * token_panel + token * 16,
@@ -141,10 +149,15 @@ void backward_shard(const BackwardWork &work) {
         if (out.dh0 != nullptr) {
           from_panels(dh + row * 16, state, H, out.dh0 + b * H);
           if (size.leading_initial && in.dy != nullptr) {
-            for (int64_t k = 0; k < first; ++k) add(in.dy + (b * T + k) * H, H, out.dh0 + b * H);
+            for (int64_t k = 0; k < first; ++k) add(in.dy + (b * T + k) * W, H, out.dh0 + b * H);
           }
         }
-        if (Cell::kHasCell && out.dc0 != nullptr) from_panels(dc + row * 16, state, H, out.dc0 + b * H);
+        if (Cell::kHasCell && out.dc0 != nullptr) {
+          from_panels(dc + row * 16, state, H, out.dc0 + b * H);
+          if (CELL == TT_LRU && size.leading_initial && in.dy != nullptr) {
+            for (int64_t k = 0; k < first; ++k) add(in.dy + (b * T + k) * W + H, H, out.dc0 + b * H);
+          }
+        }
         const int64_t masked = size.reverse ? T - first : 0;  // place of the first of them
         if (out.norms != nullptr) fill(out.norms + b * T, 0, first, nullptr, 1);
         if (out.dx != nullptr) fill(out.dx + b * T * F, masked, masked + first, nullptr, F);
@@ -188,6 +201,12 @@ void backward_shard(const BackwardWork &work) {
         });
       }
     }
+    if constexpr (CELL == TT_LRU) {
+      for (int panel = 0; panel < P; ++panel) {
+        Cell::add_factor(chunk.tokens, kept.gates + panel * gate_panel, kept.h_before + panel * token_panel,
+                         kept.c_before + panel * token_panel, work.sums.factor + panel * 32);
+      }
+    }
     if (work.sums.bias != nullptr) add_bias<CELL>(kept.gates, chunk.tokens, P, work.sums.bias);
   }
 }
@@ -197,15 +216,16 @@ TT_INLINE void backward_empty(const BackwardWork &work, int64_t b) {
   const tt_gradients &out = *work.gradients;
   const Sizes size(*work.problem, *work.inputs);
   const int64_t H = size.H, T = size.T;
-  if (out.dh0 != nullptr) {
-    float *dh0 = out.dh0 + b * H;
-    copy_or_zero(row_of(in.dhn, b, H), H, dh0);
-    if (size.leading_initial && in.dlast != nullptr) add(in.dlast + b * H, H, dh0);
-    if (size.leading_initial && in.dy != nullptr) {
-      for (int64_t k = 0; k < T; ++k) add(in.dy + (b * T + k) * H, H, dh0);
-    }
-  }
-  if (out.dc0 != nullptr) copy_or_zero(row_of(in.dcn, b, H), H, out.dc0 + b * H);
+  const bool is_lru = work.problem->cell == TT_LRU;
+  const int64_t W = is_lru ? output_width<TT_LRU>(size.H) : H;
+  const auto initial = [&](const float *from, int64_t first, float *to) {  // `first` of the columns of the outputs
+    copy_or_zero(row_of(from, b, H), H, to);
+    if (!size.leading_initial || first == W) return;
+    if (in.dlast != nullptr) add(in.dlast + b * W + first, H, to);
+    for (int64_t k = 0; in.dy != nullptr && k < T; ++k) add(in.dy + (b * T + k) * W + first, H, to);
+  };
+  if (out.dh0 != nullptr) initial(in.dhn, 0, out.dh0 + b * H);
+  if (out.dc0 != nullptr) initial(in.dcn, H, out.dc0 + b * H);
   if (out.norms != nullptr) copy_or_zero(nullptr, T, out.norms + b * T);
   if (out.dx != nullptr) copy_or_zero(nullptr, T * size.F, out.dx + b * T * size.F);
 }

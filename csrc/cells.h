@@ -336,3 +336,52 @@ struct MinLstm {
     }
   }
 };
+
+// The recurrence of a linear recurrent unit (Orvieto et al. 2023): s' = lambda s + u, complex. h is the real part of s, c
+// the imaginary one; the slots are the parts of u, and in a backward pass those of its gradient.
+struct Lru {
+  static constexpr bool kHasCell = true;
+
+  static void forward(int rows, const float *gates, const float *factor, const float *before, float *c, float *h,
+                      float *c_before) {
+    for (int j = 0; j < 16; j += TT_LANES) {
+      const V real = load(factor + j), imaginary = load(factor + 16 + j);
+      for (int row = 0; row < rows; ++row) {
+        const float *gate = gates + row * 32 + j;
+        const V a = load(before + row * 16 + j), b = load(c + row * 16 + j);
+        if (c_before != nullptr) store(c_before + row * 16 + j, b);
+        store(h + row * 16 + j, fma(real, a, fma(-imaginary, b, load(gate))));
+        store(c + row * 16 + j, fma(real, b, fma(imaginary, a, load(gate + 16))));
+      }
+    }
+  }
+
+  // The gradient of s before the step is that after it times the conjugate of lambda.
+  static void backward(int rows, float *gates, const float *factor, float *dh, float *dc) {
+    for (int j = 0; j < 16; j += TT_LANES) {
+      const V real = load(factor + j), imaginary = load(factor + 16 + j);
+      for (int row = 0; row < rows; ++row) {
+        const V a = load(dh + row * 16 + j), b = load(dc + row * 16 + j);
+        store(gates + row * 32 + j, a);
+        store(gates + row * 32 + 16 + j, b);
+        store(dh + row * 16 + j, fma(real, a, imaginary * b));
+        store(dc + row * 16 + j, fma(real, b, -imaginary * a));
+      }
+    }
+  }
+
+  // Adds to lambda's gradient that of some tokens: the conjugate of s before a step, times the gradient of s after it.
+  static void add_factor(int tokens, const float *gates, const float *before, const float *c_before, float *sum) {
+    for (int j = 0; j < 16; j += TT_LANES) {
+      V real = V{}, imaginary = V{};
+      for (int token = 0; token < tokens; ++token) {
+        const V a = load(before + token * 16 + j), b = load(c_before + token * 16 + j);
+        const V da = load(gates + token * 32 + j), db = load(gates + token * 32 + 16 + j);
+        real = fma(a, da, fma(b, db, real));
+        imaginary = fma(a, db, fma(-b, da, imaginary));
+      }
+      store(sum + j, load(sum + j) + real);
+      store(sum + 16 + j, load(sum + 16 + j) + imaginary);
+    }
+  }
+};

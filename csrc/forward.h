@@ -10,7 +10,7 @@ void forward_shard(const ForwardWork &work) {
   const Packed &packed = *work.packed;
   const tt_forward_outputs &out = *work.outputs;
   const Sizes size(*work.problem, *work.inputs);
-  const int H = size.H, P = size.unit_panels;
+  const int H = size.H, P = size.unit_panels, W = output_width<CELL>(H);
   const size_t state = static_cast<size_t>(shard.rows) * 16;  // floats of a panel of states
   float *h = work.scratch, *h_next = h + P * state, *c = h_next + P * state, *x = c + P * state;
   float *scratch_gates = x + static_cast<size_t>(size.feature_panels) * 16 * shard.most_tokens;
@@ -39,7 +39,7 @@ void forward_shard(const ForwardWork &work) {
           packed.kernel + static_cast<size_t>(group) * size.F * kColumns, kColumns, gates + offset, part,
           packed.bias + (Cell::kXs > 1 ? offset / gate_panel * kWide + offset % gate_panel : offset / gate_panel * 16));
     });
-    if constexpr (Cell::kHs == 0) {  // gates that see no state are all known
+    if constexpr (CELL == TT_MIN_GRU || CELL == TT_MIN_LSTM) {  // gates that see no state are all known
       const Candidate candidate = candidate_of(work.problem->cell);
       for (int panel = 0; panel < P; ++panel) Cell::open(candidate, chunk.tokens, gates + panel * gate_panel);
     }
@@ -65,7 +65,8 @@ void forward_shard(const ForwardWork &work) {
         }
         if (out.y != nullptr) {
           const int64_t first = shard.token[shard.first_token[step] + begin->row].step;
-          fill(out.y + b * size.T * H, 0, first, size.leading_initial ? h0 : nullptr, H);
+          const bool initial = size.leading_initial;
+          fill_outputs(out.y + b * size.T * W, 0, first, initial ? h0 : nullptr, initial ? c0 : nullptr, H, W);
         }
       }
 
@@ -79,9 +80,14 @@ void forward_shard(const ForwardWork &work) {
       }
       const auto finish = [&](int first, int count) {
         for (int panel = first; panel < first + count; ++panel) {
-          Cell::forward(live, step_gates + panel * gate_panel, h + panel * state, c + panel * state,
-                        h_next + panel * state,
-                        keep ? kept.c_before + panel * token_panel + token * 16 : nullptr);
+          float *const panel_gates = step_gates + panel * gate_panel, *const before = h + panel * state;
+          float *const cell = c + panel * state, *const after = h_next + panel * state;
+          float *const c_before = keep ? kept.c_before + panel * token_panel + token * 16 : nullptr;
+          if constexpr (CELL == TT_LRU) {
+            Cell::forward(live, panel_gates, packed.factor + panel * 32, before, cell, after, c_before);
+          } else {
+            Cell::forward(live, panel_gates, before, cell, after, c_before);
+          }
         }
       };
       const auto recur = [&](auto width, int group, size_t offset, size_t part) {
@@ -114,10 +120,11 @@ void forward_shard(const ForwardWork &work) {
       if (out.y != nullptr) {
         for (int row = 0; row < live; ++row) {
           const Token &at = shard.token[shard.first_token[step] + row];
-          float *y = out.y + at.sequence * size.T * H;
-          from_panels(h + row * 16, state, H, y + at.step * int64_t{H});
+          float *y = out.y + at.sequence * size.T * W;
+          from_panels(h + row * 16, state, H, y + at.step * int64_t{W});
+          if (CELL == TT_LRU) from_panels(c + row * 16, state, H, y + at.step * int64_t{W} + H);
           if (at.until > at.step + 1) {
-            fill(y, at.step + 1, at.until, size.zero_masked ? nullptr : y + at.step * int64_t{H}, H);
+            fill(y, at.step + 1, at.until, size.zero_masked ? nullptr : y + at.step * int64_t{W}, W);
           }
         }
       }
@@ -129,9 +136,10 @@ void forward_shard(const ForwardWork &work) {
         if (out.last != nullptr) {
           const bool masked = shard.token[shard.first_token[step] + end->row].step != size.T - 1;
           if (size.zero_masked && masked) {
-            copy_or_zero(nullptr, H, out.last + b * H);
+            copy_or_zero(nullptr, W, out.last + b * W);
           } else {
-            from_panels(from, state, H, out.last + b * H);
+            from_panels(from, state, H, out.last + b * W);
+            if (CELL == TT_LRU) from_panels(c + end->row * 16, state, H, out.last + b * W + H);
           }
         }
       }
@@ -147,9 +155,11 @@ void forward_shard(const ForwardWork &work) {
 TT_INLINE void forward_empty(const ForwardWork &work, int64_t b) {
   const tt_forward_outputs &out = *work.outputs;
   const Sizes size(*work.problem, *work.inputs);
-  const float *h0 = row_of(work.inputs->h0, b, size.H), *output = size.leading_initial ? h0 : nullptr;
-  if (out.hn != nullptr) copy_or_zero(h0, size.H, out.hn + b * size.H);
-  if (out.cn != nullptr) copy_or_zero(row_of(work.inputs->c0, b, size.H), size.H, out.cn + b * size.H);
-  if (out.last != nullptr) copy_or_zero(output, size.H, out.last + b * size.H);
-  if (out.y != nullptr) fill(out.y + b * size.T * size.H, 0, size.T, output, size.H);
+  const int64_t H = size.H, W = work.problem->cell == TT_LRU ? output_width<TT_LRU>(size.H) : H;
+  const float *h0 = row_of(work.inputs->h0, b, H), *c0 = row_of(work.inputs->c0, b, H);
+  if (out.hn != nullptr) copy_or_zero(h0, H, out.hn + b * H);
+  if (out.cn != nullptr) copy_or_zero(c0, H, out.cn + b * H);
+  if (!size.leading_initial) h0 = c0 = nullptr;
+  if (out.last != nullptr) fill_outputs(out.last + b * W, 0, 1, h0, c0, H, W);
+  if (out.y != nullptr) fill_outputs(out.y + b * size.T * W, 0, size.T, h0, c0, H, W);
 }

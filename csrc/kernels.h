@@ -67,9 +67,12 @@ inline Layout layout_of(int32_t cell) {
     case TT_MIN_LSTM:
     case TT_MIN_LSTM_TANH:
     case TT_MIN_LSTM_G: return {4, 0, 3, 0, 0, 3, 1};        // f, i, n, and i's share of f + i
+    case TT_LRU: return {2, 0, 2, 0, 0, 2, 1};               // real and imaginary part of what is added
     default: return {1, 0, 1, 0, 1, 2, 2};
   }
 }
+
+inline bool has_cell_state(int32_t cell) { return cell == TT_LSTM || cell == TT_LRU; }
 
 // Weights as the matrix products read them: [group][row][tile * 16], the transposed ones likewise with gates for rows.
 struct Packed {
@@ -78,11 +81,12 @@ struct Packed {
   const float *bias;                                      // [panel][slot][16]
   // GRU(reset_after=False) alone: the part of recurrent_kernel that is multiplied by r * h
   const float *candidate, *candidate_transposed;
+  const float *factor;  // LRU alone: [panel][real, imaginary][16]
 };
 
 // Sums of weight gradients of one shard, packed as the weights.
 struct Sums {
-  float *kernel, *recurrent, *candidate, *bias;
+  float *kernel, *recurrent, *candidate, *bias, *factor;
 };
 
 struct ForwardWork {
@@ -116,11 +120,11 @@ inline size_t panels(int64_t columns) { return static_cast<size_t>((columns + kL
 
 // Floats kept for one token: gates, the state before it, and the cell state before it.
 inline size_t kept_per_token(const tt_problem &problem) {
-  return panels(problem.units) * kLane * (layout_of(problem.cell).slots + 1 + (problem.cell == TT_LSTM));
+  return panels(problem.units) * kLane * (layout_of(problem.cell).slots + 1 + has_cell_state(problem.cell));
 }
 // Floats of the states of all rows between two steps.
 inline size_t state_floats(const tt_problem &problem, const Shard &shard) {
-  return panels(problem.units) * kLane * static_cast<size_t>(shard.rows) * (1 + (problem.cell == TT_LSTM));
+  return panels(problem.units) * kLane * static_cast<size_t>(shard.rows) * (1 + has_cell_state(problem.cell));
 }
 inline size_t forward_scratch(const tt_problem &problem, const Shard &shard) {
   const size_t chunk = static_cast<size_t>(shard.most_tokens);

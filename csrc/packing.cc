@@ -87,6 +87,11 @@ void unpack_group(const Columns &columns, const std::vector<const float *> &shar
   }
 }
 
+// Where a part of an LRU's lambda lies.
+size_t factor_at(int64_t unit, int part) {
+  return static_cast<size_t>((unit / kLane * 2 + part) * kLane + unit % kLane);
+}
+
 // Moved by one core in 10 microseconds or so.
 constexpr size_t kOneThread = size_t{1} << 16;
 
@@ -127,7 +132,8 @@ Packing::Packing(const tt_problem &problem)
 Packed Packing::pack(const tt_inputs &inputs, bool transposed, bool dx, int threads, Block &block) const {
   const int64_t F = problem_.features, H = problem_.units;
   const size_t bias_floats = panels(H) * layout_.slots * kLane;
-  size_t floats = bias_floats;
+  const size_t factor_floats = problem_.cell == TT_LRU ? panels(H) * 2 * kLane : 0;
+  size_t floats = bias_floats + factor_floats;
   if (transposed) {
     if (dx) floats += transposed_group_floats(x_) * transposed_groups(F);
     floats += transposed_group_floats(h_) * transposed_groups(H);
@@ -163,6 +169,15 @@ Packed Packing::pack(const tt_inputs &inputs, bool transposed, bool dx, int thre
   }
   pieces.run(threads, floats);
 
+  if (factor_floats != 0) {
+    packed.factor = next;
+    std::fill(next, next + factor_floats, 0.0f);
+    for (int64_t unit = 0; unit < H; ++unit) {
+      for (int part = 0; part < 2; ++part) next[factor_at(unit, part)] = inputs.recurrent_kernel[2 * unit + part];
+    }
+    next += factor_floats;
+  }
+
   float *const bias = next;
   packed.bias = bias;
   std::fill(bias, bias + bias_floats, 0.0f);
@@ -184,7 +199,7 @@ Packed Packing::pack(const tt_inputs &inputs, bool transposed, bool dx, int thre
 
 size_t Packing::sum_floats() const {
   return x_.floats(problem_.features) + h_.floats(problem_.units) +
-         (has_candidate_ ? candidate_.floats(problem_.units) : 0) + panels(problem_.units) * layout_.slots * kLane;
+         (has_candidate_ ? candidate_.floats(problem_.units) : 0) + panels(problem_.units) * (layout_.slots + 2) * kLane;
 }
 
 Sums Packing::sums(float *floats, const tt_gradients &gradients) const {
@@ -196,8 +211,10 @@ Sums Packing::sums(float *floats, const tt_gradients &gradients) const {
     sums.recurrent = recurrent;
     sums.candidate = has_candidate_ ? candidate : nullptr;
   }
+  float *const bias = candidate + (has_candidate_ ? candidate_.floats(problem_.units) : 0);
+  if (problem_.cell == TT_LRU) sums.factor = bias + panels(problem_.units) * layout_.slots * kLane;
   if (gradients.dbias != nullptr || gradients.drecurrent_bias != nullptr) {
-    sums.bias = candidate + (has_candidate_ ? candidate_.floats(problem_.units) : 0);
+    sums.bias = bias;
   }
   return sums;
 }
@@ -218,6 +235,16 @@ void Packing::unpack(const std::vector<Sums> &sums, const tt_gradients &gradient
     if (has_candidate_) matrix(&Sums::candidate, candidate_, H, gradients.drecurrent_kernel);
   }
   pieces.run(threads, sum_floats() * sums.size());
+
+  if (problem_.cell == TT_LRU && gradients.drecurrent_kernel != nullptr) {
+    for (int64_t unit = 0; unit < H; ++unit) {
+      for (int part = 0; part < 2; ++part) {
+        float sum = 0.0f;
+        for (const Sums &one : sums) sum += one.factor[factor_at(unit, part)];
+        gradients.drecurrent_kernel[2 * unit + part] = sum;
+      }
+    }
+  }
 
   const auto bias = [&](float *to, int first_slot, int slots) {
     for (int slot = first_slot; to != nullptr && slot < first_slot + slots; ++slot) {

@@ -32,6 +32,16 @@ template <>
 struct Plan<TT_MIN_LSTM> : MinLstm {
   static constexpr int kSlots = 4, kX = 0, kXs = 3, kXTile = 3, kH = 0, kHs = 0, kHTile = 1;
 };
+template <>
+struct Plan<TT_LRU> : Lru {
+  static constexpr int kSlots = 2, kX = 0, kXs = 2, kXTile = 2, kH = 0, kHs = 0, kHTile = 1;
+};
+
+// Of an LRU the whole state is the output, real parts before imaginary ones.
+template <int32_t CELL>
+constexpr int output_width(int units) {
+  return CELL == TT_LRU ? 2 * units : units;
+}
 
 template <int TILE>
 struct Width {
@@ -104,6 +114,14 @@ TT_INLINE void fill(float *matrix, int64_t begin, int64_t end, const float *row,
     }
   } else {
     for (; to < last; to += width) __builtin_memcpy(to, row, static_cast<size_t>(width) * sizeof(float));
+  }
+}
+// Rows [begin, end) of outputs become those of a state, h and, where W is twice H, c.
+TT_INLINE void fill_outputs(float *y, int64_t begin, int64_t end, const float *h, const float *c, int64_t H, int64_t W) {
+  if (W == H) return fill(y, begin, end, h, H);
+  for (int64_t k = begin; k < end; ++k) {
+    copy_or_zero(h, H, y + k * W);
+    copy_or_zero(c, H, y + k * W + H);
   }
 }
 TT_INLINE const float *row_of(const float *matrix, int64_t row, int64_t width) {

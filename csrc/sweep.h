@@ -17,6 +17,7 @@ inline void forward(const ForwardWork &work) {
     case TT_MIN_LSTM:
     case TT_MIN_LSTM_TANH:
     case TT_MIN_LSTM_G: forward_shard<TT_MIN_LSTM>(work); break;
+    case TT_LRU: forward_shard<TT_LRU>(work); break;
   }
   if (work.first_chunk > 0) return;
   for (int i = with_steps(*work.shard); i < work.shard->sequences; ++i) forward_empty(work, work.shard->sequence[i]);
@@ -35,6 +36,7 @@ inline void backward(const BackwardWork &work) {
     case TT_MIN_LSTM:
     case TT_MIN_LSTM_TANH:
     case TT_MIN_LSTM_G: backward_shard<TT_MIN_LSTM>(work); break;
+    case TT_LRU: backward_shard<TT_LRU>(work); break;
   }
   if (work.first_chunk > 0) return;
   for (int i = with_steps(*work.shard); i < work.shard->sequences; ++i) backward_empty(work, work.shard->sequence[i]);

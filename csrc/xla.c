@@ -39,7 +39,7 @@ typedef struct {
 typedef struct {
   tt_problem problem;
   tt_inputs inputs;
-  shape_t x, sequences, state, kernel, recurrent_kernel, bias;
+  shape_t x, sequences, last, state, kernel, recurrent_kernel, bias;
 } given_t;
 
 static bool ok(const call_t *call) { return call->code == XLA_FFI_Error_Code_OK; }
@@ -177,11 +177,13 @@ static given_t read_inputs(call_t *call) {
   problem->units = units;
 
   const int64_t wide = tt_gates(problem->cell) * units;
-  given.sequences = (shape_t){3, {batch, steps, units}};
+  const int64_t shown = problem->cell == TT_LRU ? 2 * units : units;
+  given.sequences = (shape_t){3, {batch, steps, shown}};
+  given.last = (shape_t){2, {batch, shown, 0}};
   given.state = (shape_t){2, {batch, units, 0}};
   given.kernel = (shape_t){2, {features, wide, 0}};
-  const bool recurs = problem->cell < TT_MIN_GRU;
-  given.recurrent_kernel = (shape_t){2, {units, recurs ? wide : 0, 0}};
+  const int64_t recurrent = problem->cell == TT_LRU ? 2 : problem->cell >= TT_MIN_GRU ? 0 : wide;
+  given.recurrent_kernel = (shape_t){2, {units, recurrent, 0}};
   given.bias = problem->cell == TT_GRU ? (shape_t){2, {2, wide, 0}} : (shape_t){1, {wide, 0, 0}};
   const shape_t mask = {2, {batch, steps, 0}};
 
@@ -224,7 +226,7 @@ static XLA_FFI_Error *forward(XLA_FFI_CallFrame *frame, bool keep) {
   if (keep && ok(&call)) kept = address(&call, frame->rets.rets[OUTPUTS], "ticket", XLA_FFI_DataType_U32, &two);
   const tt_forward_outputs outputs = {
       .struct_size = sizeof outputs,
-      .last = result(&call, 0, "last", &given.state),
+      .last = result(&call, 0, "last", &given.last),
       .y = result(&call, 1, "y", &given.sequences),
       .hn = result(&call, 2, "hn", &given.state),
       .cn = result(&call, 3, "cn", &given.state),
@@ -249,7 +251,7 @@ TT_API XLA_FFI_Error *tt_xla_backward(XLA_FFI_CallFrame *frame) {
   const void *kept = needed(&call, INPUTS, "ticket", XLA_FFI_DataType_U32, &two);
   tt_cotangents cotangents = {
       .struct_size = sizeof cotangents,
-      .dlast = optional(&call, INPUTS + 1, "dlast", XLA_FFI_DataType_F32, &given.state),
+      .dlast = optional(&call, INPUTS + 1, "dlast", XLA_FFI_DataType_F32, &given.last),
       .dy = optional(&call, INPUTS + 2, "dy", XLA_FFI_DataType_F32, &given.sequences),
       .dhn = optional(&call, INPUTS + 3, "dhn", XLA_FFI_DataType_F32, &given.state),
       .dcn = optional(&call, INPUTS + 4, "dcn", XLA_FFI_DataType_F32, &given.state),

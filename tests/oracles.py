@@ -48,6 +48,18 @@ def cell_step(cell: str, x: list, h: list, c: list, weights: dict[str, Any]) -> 
         i, f, g, o = gate(0, sigmoid), gate(1, sigmoid), gate(2, tanh), gate(3, sigmoid)
         c = [f[j] * c[j] + i[j] * g[j] for j in range(H)]
         return [o[j] * tanh(c[j]) for j in range(H)], c
+    if cell == "lru":
+        turned = [complex(h[j], c[j]) * complex(*recurrent[j]) + complex(from_x(0, j), from_x(1, j)) for j in range(H)]
+        return [s.real for s in turned], [s.imag for s in turned]
+    if cell.startswith("min"):  # a gate less, and none that sees h
+        kind, _, activation = cell.partition("_")
+        function = {"": float, "tanh": tanh, "g": lambda a: a + 0.5 if a >= 0 else sigmoid(a)}[activation]
+        n = [function(from_x(1 if kind == "mingru" else 2, j)) for j in range(H)]
+        takes = [sigmoid(from_x(0, j)) for j in range(H)]
+        if kind == "minlstm":
+            i = [sigmoid(from_x(1, j)) for j in range(H)]
+            takes = [i[j] / (takes[j] + i[j]) for j in range(H)]
+        return [(1 - takes[j]) * h[j] + takes[j] * n[j] for j in range(H)], c
     z, r = gate(0, sigmoid), gate(1, sigmoid)
     if cell == "gru":
         n = [tanh(from_x(2, j) + r[j] * from_h(2, j)) for j in range(H)]
@@ -58,21 +70,25 @@ def cell_step(cell: str, x: list, h: list, c: list, weights: dict[str, Any]) -> 
 
 
 def plain_forward(problem: Problem, inputs: dict[str, Any], shift: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """All outputs in float64; ``shift`` (B, T, H) is added to h after each valid step."""
+    """All outputs in float64; ``shift``, of the shape of y, is added to the state that y shows after each valid step."""
     B, T, H = problem.batch, problem.steps, problem.units
     outputs = {name: np.zeros(problem.shapes[name]) for name in ("y", "last", "hn", "cn") if name in problem.shapes}
     mask = inputs["mask"]
     for b in range(B):
         h, c = (list(inputs[name][b]) if inputs[name] is not None else [0.0] * H for name in ("h0", "c0"))
-        shown = h if problem.leading_initial else [0.0] * H
+        both = problem.cell == "lru"
+        shown = [0.0] * (2 * H if both else H)
+        if problem.leading_initial:
+            shown = h + c if both else h
         for k in range(T):
             t = T - 1 - k if problem.reverse else k
             if mask is None or mask[b, t]:
                 h, c = cell_step(problem.cell, list(inputs["x"][b, t]), h, c, inputs)
                 if shift is not None:
                     h = [h[j] + shift[b, k, j] for j in range(H)]
-                shown = h
-                outputs["y"][b, k] = h
+                    c = [c[j] + shift[b, k, H + j] for j in range(H)] if both else c
+                shown = h + c if both else h
+                outputs["y"][b, k] = shown
             elif not problem.zero_masked:
                 outputs["y"][b, k] = shown
         if T:

@@ -1,10 +1,14 @@
-/* The plain C ABI of throughtime's CPU kernels: SimpleRNN, GRU, LSTM, minGRU and minLSTM over the valid time steps of a
- * padded batch.
+/* The plain C ABI of throughtime's CPU kernels: SimpleRNN, GRU, LSTM, minGRU, minLSTM and LRU over the valid time steps
+ * of a padded batch.
  *
  * Axes: B sequences, T steps of the container, F features, H units, G gates (1 to 4). All arrays are dense, row-major
  * float32 unless said otherwise, aligned to 4 bytes or more. Weights are laid out as Keras lays them out: `kernel`
  * (F, G*H), `recurrent_kernel` (H, G*H), `bias` (G*H); gates in the order i, f, g, o (LSTM), z, r, n (GRU), z, n (minGRU)
  * and f, i, n (minLSTM). The gates of minGRU and minLSTM see no state: they have no recurrent_kernel, which is NULL.
+ *
+ * TT_LRU is the complex recurrence s' = lambda s + x kernel, for H numbers each by itself. Its h and c are the real and the
+ * imaginary parts of s, its y and last (B, T, 2H) and (B, 2H), real parts first, its kernel (F, 2H) likewise, and its
+ * recurrent_kernel (H, 2): real and imaginary part of each lambda.
  *
  * A step k = 0 .. T-1 is a place in the order of processing. With `reverse`, step k reads x and mask at T-1-k; y, dy and
  * norms are always indexed by k, as Keras's `go_backwards` is. Masked steps are passed over: they cost no arithmetic, and
@@ -42,7 +46,8 @@ enum {
   TT_MIN_GRU_G = 7,        /* g(n): n + 1/2 where n >= 0, else sigmoid(n) */
   TT_MIN_LSTM = 8,         /* minLSTM, likewise */
   TT_MIN_LSTM_TANH = 9,
-  TT_MIN_LSTM_G = 10
+  TT_MIN_LSTM_G = 10,
+  TT_LRU = 11              /* of a linear recurrent unit (Orvieto et al. 2023) the recurrence, without C and D */
 };
 
 /* What y holds at a masked step. */
@@ -89,7 +94,7 @@ typedef struct {
   int64_t x_step_stride;          /* in floats; 0 stands for F */
   const uint8_t *mask;            /* (B, T), nonzero at valid steps; NULL: all valid */
   const float *h0;                /* (B, H); NULL: zeros */
-  const float *c0;                /* (B, H), LSTM only; NULL: zeros */
+  const float *c0;                /* (B, H), LSTM and LRU only; NULL: zeros */
   const float *kernel;            /* (F, G*H) */
   const float *recurrent_kernel;  /* (H, G*H); NULL for minGRU and minLSTM */
   const float *bias;              /* (G*H); NULL: none */
@@ -102,7 +107,7 @@ typedef struct {
   float *y;             /* (B, T, H): the output of each step; NULL: not wanted */
   float *last;          /* (B, H): the output of step T-1, were y asked for; NULL: not wanted */
   float *hn;            /* (B, H): h after the last valid step, h0 where there is none; NULL: not wanted */
-  float *cn;            /* (B, H), LSTM only, likewise; NULL: not wanted */
+  float *cn;            /* (B, H), LSTM and LRU only, likewise; NULL: not wanted */
   uint64_t *ticket;     /* NULL: inference. Otherwise activations are kept for one tt_backward, and this is their name */
 } tt_forward_outputs;
 
@@ -112,7 +117,7 @@ typedef struct {
   const float *dy;      /* (B, T, H) */
   const float *dlast;   /* (B, H) */
   const float *dhn;     /* (B, H) */
-  const float *dcn;     /* (B, H), LSTM only */
+  const float *dcn;     /* (B, H), LSTM and LRU only */
   uint64_t ticket;      /* of the forward pass on the same problem and inputs; 0, or one that is gone: computed anew */
 } tt_cotangents;
 
@@ -125,8 +130,9 @@ typedef struct {
   float *dbias;             /* (G*H) */
   float *drecurrent_bias;   /* (G*H), TT_GRU only */
   float *dh0;               /* (B, H) */
-  float *dc0;               /* (B, H), LSTM only */
-  float *norms;             /* (B, T): the Euclidean norm over units of dL/dh_k at valid step k, all ways to the loss
+  float *dc0;               /* (B, H), LSTM and LRU only */
+  float *norms;             /* (B, T): the Euclidean norm over units of dL/dh_k at valid step k, of LRU over the parts of s,
+                               all ways to the loss
                                together; 0 at masked steps */
   int32_t tap;              /* not 0: the norms are also left under this number, see tt_tap */
 } tt_gradients;

@@ -10,10 +10,12 @@ namespace {
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 int64_t gates_of(int32_t cell) {
-  if (cell >= TT_MIN_GRU) return cell >= TT_MIN_LSTM ? 3 : 2;
+  if (cell >= TT_MIN_GRU) return cell >= TT_MIN_LSTM && cell != TT_LRU ? 3 : 2;
   return cell == TT_LSTM ? 4 : cell <= TT_RNN_RELU ? 1 : 3;
 }
 bool recurs(int32_t cell) { return cell < TT_MIN_GRU; }
+bool has_cell(int32_t cell) { return cell == TT_LSTM || cell == TT_LRU; }
+int64_t outputs_of(const tt_problem &p) { return p.cell == TT_LRU ? 2 * p.units : p.units; }
 
 double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
 
@@ -53,7 +55,13 @@ void step(const tt_problem &p, const Inputs &in, const double *x, Doubles &h, Do
   }
   for (int64_t u = 0; u < H; ++u) {
     const double first = a[u] + b[u];
-    if (!recurs(p.cell)) h[u] = minimal(p, a, u, h[u]);
+    if (p.cell == TT_LRU) {
+      const double real = in[RECURRENT_KERNEL][2 * u], imaginary = in[RECURRENT_KERNEL][2 * u + 1], was = h[u];
+      h[u] = real * was - imaginary * c[u] + a[u];
+      c[u] = real * c[u] + imaginary * was + a[H + u];
+    } else if (!recurs(p.cell)) {
+      h[u] = minimal(p, a, u, h[u]);
+    }
     if (p.cell == TT_RNN_TANH) h[u] = std::tanh(first);
     if (p.cell == TT_RNN_RELU) h[u] = std::fmax(first, 0.0);
     if (p.cell == TT_GRU || p.cell == TT_GRU_RESET_BEFORE) {
@@ -131,9 +139,9 @@ size_t Recurrence::size_of(Input input) const {
   switch (input) {
     case X: return B * T * F;
     case H0: return B * H;
-    case C0: return problem.cell == TT_LSTM ? B * H : 0;
+    case C0: return has_cell(problem.cell) ? B * H : 0;
     case KERNEL: return F * width;
-    case RECURRENT_KERNEL: return recurs(problem.cell) ? H * width : 0;
+    case RECURRENT_KERNEL: return problem.cell == TT_LRU ? 2 * H : recurs(problem.cell) ? H * width : 0;
     case BIAS: return width;
     case RECURRENT_BIAS: return problem.cell == TT_GRU ? width : 0;
     default: return 0;
@@ -142,8 +150,10 @@ size_t Recurrence::size_of(Input input) const {
 
 size_t Recurrence::size_of(Output output) const {
   const int64_t state = problem.batch * problem.units;
-  if (output == Y) return problem.steps * state;
-  return output == CN && problem.cell != TT_LSTM ? 0 : state;
+  if (output == Y || output == LAST) {
+    return problem.batch * outputs_of(problem) * (output == Y ? problem.steps : 1);
+  }
+  return output == CN && !has_cell(problem.cell) ? 0 : state;
 }
 
 std::string Recurrence::words() const {
@@ -165,22 +175,28 @@ Outputs expected_outputs(const Recurrence &recurrence, const Inputs &in, const N
     Doubles h(H, 0.0), c(H, 0.0);
     if (!in[H0].empty()) h.assign(in[H0].begin() + b * H, in[H0].begin() + (b + 1) * H);
     if (!in[C0].empty()) c.assign(in[C0].begin() + b * H, in[C0].begin() + (b + 1) * H);
-    Doubles output(H, 0.0);
-    if (p.leading_initial && p.masked_output == TT_MASKED_REPEATS) output = h;
+    const int64_t W = outputs_of(p);
+    const auto shown = [&] {
+      Doubles output = h;
+      if (W > H) output.insert(output.end(), c.begin(), c.end());
+      return output;
+    };
+    Doubles output(W, 0.0);
+    if (p.leading_initial && p.masked_output == TT_MASKED_REPEATS) output = shown();
     for (int64_t k = 0; k < T; ++k) {
       if (recurrence.valid(b, k)) {
         step(p, in, &in[X][(b * T + (p.reverse ? T - 1 - k : k)) * F], h, c);
-        if (b == nudge.sequence && k == nudge.step) h[nudge.unit] += nudge.by;
-        output = h;
+        if (b == nudge.sequence && k == nudge.step) (nudge.of_cell ? c : h)[nudge.unit] += nudge.by;
+        output = shown();
       } else if (p.masked_output == TT_MASKED_ZERO) {
-        output.assign(H, 0.0);
+        output.assign(W, 0.0);
       }
-      for (int64_t u = 0; u < H; ++u) out[Y][(b * T + k) * H + u] = output[u];
+      for (int64_t u = 0; u < W; ++u) out[Y][(b * T + k) * W + u] = output[u];
     }
+    for (int64_t u = 0; u < W; ++u) out[LAST][b * W + u] = output[u];
     for (int64_t u = 0; u < H; ++u) {
-      out[LAST][b * H + u] = output[u];
       out[HN][b * H + u] = h[u];
-      if (p.cell == TT_LSTM) out[CN][b * H + u] = c[u];
+      if (has_cell(p.cell)) out[CN][b * H + u] = c[u];
     }
   }
   return out;
@@ -228,10 +244,10 @@ Call::Call(const Recurrence &recurrence, const Wanted &wanted, int64_t gap)
   inputs.bias = arrays_[BIAS].data();
   inputs.recurrent_bias = arrays_[RECURRENT_BIAS].data();
 
-  const bool is_lstm = problem.cell == TT_LSTM;
+  const bool with_cell = has_cell(problem.cell);
   for (int output = Y; output < OUTPUTS; ++output) {
     cotangent_arrays_[output] = Floats(recurrence.cotangents[output]);
-    if ((wanted.outputs >> output & 1) == 0 || (output == CN && !is_lstm)) continue;
+    if ((wanted.outputs >> output & 1) == 0 || (output == CN && !with_cell)) continue;
     found.outputs[output] = Floats(recurrence.size_of(static_cast<Output>(output)), kNaN);
   }
   outputs = {sizeof outputs, found.outputs[Y].data(), found.outputs[LAST].data(), found.outputs[HN].data(),
@@ -240,7 +256,7 @@ Call::Call(const Recurrence &recurrence, const Wanted &wanted, int64_t gap)
                 cotangent_arrays_[HN].data(), cotangent_arrays_[CN].data(), 0};
   for (int input = X; input < INPUTS; ++input) {
     if ((wanted.gradients >> input & 1) == 0) continue;
-    if ((input == C0 && !is_lstm) || (input == RECURRENT_BIAS && problem.cell != TT_GRU)) continue;
+    if ((input == C0 && !with_cell) || (input == RECURRENT_BIAS && problem.cell != TT_GRU)) continue;
     found.gradients[input] = Floats(recurrence.size_of(static_cast<Input>(input)), kNaN);
   }
   if (wanted.norms) found.norms = Floats(static_cast<size_t>(B * T), kNaN);

@@ -58,6 +58,7 @@ struct Recurrence {
 struct Nudge {
   int64_t sequence = -1, step = -1, unit = -1;
   double by = 0.0;
+  bool of_cell = false;  // to c
 };
 
 Outputs expected_outputs(const Recurrence &recurrence, const Inputs &inputs, const Nudge &nudge = {});
@@ -113,4 +114,4 @@ Found results(const Recurrence &recurrence, const Wanted &wanted = {});
 
 std::vector<int32_t> supported_isas();
 constexpr int32_t kCells[] = {TT_RNN_TANH, TT_RNN_RELU, TT_GRU, TT_GRU_RESET_BEFORE, TT_LSTM, TT_MIN_GRU,
-                              TT_MIN_GRU_TANH, TT_MIN_GRU_G, TT_MIN_LSTM, TT_MIN_LSTM_TANH, TT_MIN_LSTM_G};
+                              TT_MIN_GRU_TANH, TT_MIN_GRU_G, TT_MIN_LSTM, TT_MIN_LSTM_TANH, TT_MIN_LSTM_G, TT_LRU};

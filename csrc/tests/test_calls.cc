@@ -172,7 +172,7 @@ TEST(what_is_no_problem_is_refused) {
       {"problem.struct_size", [](Call &call) { call.problem.struct_size -= 4; }},
       {"inputs.struct_size", [](Call &call) { call.inputs.struct_size = 0; }},
       {"cell -1", [](Call &call) { call.problem.cell = -1; }},
-      {"cell beyond", [](Call &call) { call.problem.cell = TT_MIN_LSTM_G + 1; }},
+      {"cell beyond", [](Call &call) { call.problem.cell = TT_LRU + 1; }},
       {"batch", [](Call &call) { call.problem.batch = -1; }},
       {"steps", [](Call &call) { call.problem.steps = -1; }},
       {"more steps than an index holds", [](Call &call) { call.problem.steps = INT64_MAX / 2; }},

@@ -190,9 +190,10 @@ TEST(norms_are_those_of_the_whole_gradient) {
           for (int64_t k = 0; k < 5; ++k) {
             if (!recurrence.valid(b, k)) continue;
             Doubles dh;
-            for (int64_t u = 0; u < 6; ++u) {
-              dh.push_back((expected_loss(recurrence, recurrence.inputs, {b, k, u, kStep}) -
-                            expected_loss(recurrence, recurrence.inputs, {b, k, u, -kStep})) / (2 * kStep));
+            for (int64_t u = 0; u < (cell == TT_LRU ? 12 : 6); ++u) {  // of an LRU also the imaginary parts
+              const Nudge up{b, k, u % 6, kStep, u >= 6}, down{b, k, u % 6, -kStep, u >= 6};
+              dh.push_back((expected_loss(recurrence, recurrence.inputs, up) -
+                            expected_loss(recurrence, recurrence.inputs, down)) / (2 * kStep));
             }
             const double difference = found.norms.data()[b * 5 + k] - norm(dh);
             EXPECT(std::fabs(difference) <= kTolerance * std::max(1.0, norm(dh)),

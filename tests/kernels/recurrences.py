@@ -10,7 +10,7 @@ import numpy as np
 
 from throughtime.kernels.problem import CELLS, Gradients, Outputs, Problem
 
-KERAS_CELLS = [cell for cell in CELLS if not cell.startswith("min")]
+KERAS_CELLS = [cell for cell in CELLS if not cell.startswith(("min", "lru"))]
 
 FLAGS = {
     "plain": {},
@@ -94,13 +94,13 @@ def recurrence(
     def drawn(name: str, spread: float = 1.0) -> np.ndarray:
         return (spread * rng.normal(0.05, 1.0, problem.shapes[name])).astype(dtype)
 
-    lstm, gru = problem.has_cell_state, problem.has_recurrent_bias
+    two, gru = problem.has_cell_state, problem.has_recurrent_bias
     # Weights of this size neither let the state die nor blow up, in the linear cell (relu) either.
     inputs = {
         "x": drawn("x"),
         "mask": mask,
         "h0": drawn("h0", 0.5) if states else None,
-        "c0": drawn("c0", 0.5) if states and lstm else None,
+        "c0": drawn("c0", 0.5) if states and two else None,
         "kernel": drawn("kernel", features**-0.5),
         "recurrent_kernel": drawn("recurrent_kernel", units**-0.5),
         "bias": drawn("bias", 0.3) if bias else None,
@@ -110,7 +110,7 @@ def recurrence(
         "dy": drawn("y"),
         "dlast": drawn("last"),
         "dhn": drawn("hn"),
-        "dcn": drawn("cn") if lstm else None,
+        "dcn": drawn("cn") if two else None,
     }
     return Recurrence(problem, inputs, cotangents)
 

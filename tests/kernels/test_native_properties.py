@@ -53,7 +53,8 @@ def test_nan_in_a_valid_step_shows(cell: str, isa: str) -> None:
         assert np.isnan(found["y"][3, 4:]).all()
         assert np.isfinite(found["y"][3, :4]).all()
         assert np.isnan(found["last"][3]).all() and np.isnan(found["hn"][3]).all()
-        assert np.isnan(found["dkernel"]).any() and np.isnan(found["drecurrent_kernel"]).any()
+        weights = [found[name] for name in ("dkernel", "drecurrent_kernel") if found[name].size]
+        assert all(np.isnan(one).any() for one in weights)
 
 
 @pytest.mark.parametrize("isa", native.supported())
@@ -183,8 +184,9 @@ def test_saturated_gates_and_huge_outputs(cell: str, isa: str, size: float) -> N
         case = case.with_inputs(recurrent_kernel=case.inputs["recurrent_kernel"] * np.float32(0.01))
     found = case.results(native)
     assert all(np.isfinite(array).all() for array in found.values())
-    # 1 - f of a gate near 1 is rounded to 6e-8, and dx is that times a kernel of 1e4. Seen at most: 3.4e-5.
-    assert_close(found, case.astype(np.float64).results(reference), 1e-4)
+    # 1 - f of a gate near 1 is rounded to 6e-8, and dx is that times a kernel of 1e4. Seen at most: 3.4e-5. Of minLSTM
+    # also 1 - n^2 of its candidate, which no other gate makes small: 3e-4.
+    assert_close(found, case.astype(np.float64).results(reference), 1e-3 if cell == "minlstm_tanh" else 1e-4)
 
 
 @pytest.mark.parametrize("isa", native.supported())

@@ -328,8 +328,10 @@ def test_pytorchs_own_checks_of_an_op(cell: str) -> None:
     # Activations that are kept have a new ticket in each call, which the check would take for a difference.
     torch.library.opcheck(op._forward_op, (*tensors_of(case).values(), *setting, False))
     given = tensors_of(case, require=()).values()
-    cotangents = [torch.tensor(one) for one in cotangents_of(case).values()] + [None] * (cell != "lstm")
-    wanted = [True, False, cell == "lstm", True, True, True]
+    cotangents = [torch.tensor(one) for one in cotangents_of(case).values()] + [None] * (
+        not case.problem.has_cell_state
+    )
+    wanted = [True, False, case.problem.has_cell_state, True, True, True]
     ticket = torch.zeros(1, dtype=torch.int64)
     torch.library.opcheck(op._backward_op, (*given, *setting, ticket, *cotangents, wanted))
 

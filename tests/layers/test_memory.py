@@ -11,6 +11,7 @@ from layer_cases import CELLS, MASKS, filled, gradients, mask_of, values
 
 import throughtime as tt
 from throughtime.kernels import native
+from throughtime.layers.scanned import SCANNED
 from throughtime.layers.swapping import set_memory
 
 pytestmark = pytest.mark.backend
@@ -18,7 +19,7 @@ STEPS = 700  # of five sequences, or fewer for each core: some chunks of 256 ste
 
 
 @pytest.mark.parametrize("masked", MASKS)
-@pytest.mark.parametrize("make", [*CELLS, tt.MinGRU, tt.MinLSTM], ids=[*CELLS.ids, "mingru", "minlstm"])
+@pytest.mark.parametrize("make", [*CELLS, *SCANNED], ids=[*CELLS.ids, "mingru", "minlstm", "lru"])
 def test_gradients_are_the_same_to_the_bit(make: type, masked: str) -> None:
     rng = np.random.default_rng(0)
     sequences = masked in ("gaps", "left")
@@ -27,8 +28,7 @@ def test_gradients_are_the_same_to_the_bit(make: type, masked: str) -> None:
     layer.build(x.shape)
     filled(layer, rng)
     layer.set_weights([0.2 * weight for weight in layer.get_weights()])  # relu stays finite
-    count = len(layer.cell.state_size) if isinstance(layer.cell.state_size, list) else 1
-    states = [values(rng, 5, 7) for _ in range(count)]
+    states = [values(rng, 5, size) for size in keras.tree.flatten(layer.state_size)]
     found = []
     for memory in (None, "300KiB"):
         if memory is not None:
@@ -88,7 +88,7 @@ def test_what_is_no_number_of_bytes_is_refused(memory: object) -> None:
 
 
 def test_a_model_that_could_not_keep_to_it_is_refused() -> None:
-    for layer in (tt.LRU(4), keras.layers.GRU(4, recurrent_dropout=0.5)):
+    for layer in (tt.MinGRU(4, activation="relu"), keras.layers.GRU(4, recurrent_dropout=0.5)):
         with pytest.raises(tt.ThroughtimeError, match="no layer of the model runs on the native kernel"):
             tt.accelerate(keras.Sequential([keras.Input((None, 1)), layer]), memory="1MiB")
 

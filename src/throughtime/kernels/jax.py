@@ -24,6 +24,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from ..errors import BackendError, DerivativeError
 from . import native
+from .problem import has_cell_state, output_units
 
 TARGETS = {
     "throughtime_infer": "tt_xla_infer",
@@ -77,8 +78,9 @@ def recurrent(
         x: ``(B, T, F)`` float32, as all the others; what it holds at masked steps counts for nothing.
         mask: ``(B, T)`` bool, True at valid steps; None: all valid.
         h0: ``(B, H)``, the initial state.
-        c0: ``(B, H)``, the initial cell state, of an LSTM alone; otherwise None.
-        kernel, recurrent_kernel: ``(F, G*H)`` and ``(H, G*H)``, as Keras lays them out.
+        c0: ``(B, H)``, the initial cell state, of an LSTM or LRU; otherwise None.
+        kernel, recurrent_kernel: ``(F, G*H)`` and ``(H, G*H)``, as Keras lays them out; those of other cells as in
+            ``problem``.
         bias: ``(G*H,)``; ``(2, 3*H)`` for ``"gru"``; None for none.
         cell: one of ``problem.CELLS``.
         reverse: steps are taken from the last to the first, and outputs are in that order (Keras's ``go_backwards``).
@@ -90,8 +92,8 @@ def recurrent(
             ``native.keep_at_most`` says.
 
     Returns:
-        ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM,
-        ``cn`` (B, H), the states after the last valid step.
+        ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM or
+        LRU, ``cn`` (B, H), the states after the last valid step. Of an LRU ``last`` and ``y`` have 2H columns.
 
     Raises:
         BackendError: there is no native library, or this JAX does not take it. ArgumentError: ``memory`` is too small.
@@ -236,12 +238,12 @@ def _forward(target: str, setting: Setting, inputs: Inputs) -> tuple[Outputs, An
     if setting.memory and target != "throughtime_infer":  # for inference nothing is kept
         native.check_budget(native.Problem(setting.cell, batch, steps, features, units, keep_bytes=setting.memory))
     state = (batch, units)
-    lstm = setting.cell == "lstm"
+    shown, two = output_units(setting.cell, units), has_cell_state(setting.cell)
     results: tuple[Any, ...] = (
+        _floats((batch, shown)),
+        _floats((batch, steps, shown) if setting.return_sequences else None),
         _floats(state),
-        _floats((batch, steps, units) if setting.return_sequences else None),
-        _floats(state),
-        _floats(state if lstm else None),
+        _floats(state if two else None),
     )
     if target == "throughtime_infer":
         last, y, hn, cn = _call(target, setting, results, inputs)
@@ -249,7 +251,7 @@ def _forward(target: str, setting: Setting, inputs: Inputs) -> tuple[Outputs, An
     else:
         results += (jax.ShapeDtypeStruct(NO_TICKET.shape, NO_TICKET.dtype),)
         last, y, hn, cn, ticket = _call(target, setting, results, inputs)
-    return Outputs(last, y if setting.return_sequences else None, hn, cn if lstm else None), ticket
+    return Outputs(last, y if setting.return_sequences else None, hn, cn if two else None), ticket
 
 
 _train = _final(partial(_forward, "throughtime_forward"))

@@ -182,9 +182,9 @@ def forward(
         "bias": bias, "recurrent_bias": recurrent_bias,
     }  # fmt: skip
     check_arrays(problem, given, dtypes=(np.float32,), missing=("x", "kernel", "recurrent_kernel"))
-    state = problem.shapes["last"]
+    state = problem.shapes["hn"]
     y = np.empty(problem.shapes["y"], np.float32) if sequences else None
-    last, hn = np.empty(state, np.float32), np.empty(state, np.float32)
+    last, hn = np.empty(problem.shapes["last"], np.float32), np.empty(state, np.float32)
     cn = np.empty(state, np.float32) if problem.has_cell_state else None
     ticket = forward_at(
         problem, **_addresses(given), y=_address(y), last=_address(last), hn=_address(hn), cn=_address(cn), keep=keep

@@ -5,6 +5,10 @@ Axes: B sequences, T steps of the container, F features, H units, G gates. Weigh
 (GRU), z, n (minGRU) and f, i, n (minLSTM). The gates of minGRU and minLSTM see no state, so their ``recurrent_kernel``
 is (H, 0). Step k is a place in the order of processing: with ``reverse``, step k reads x and mask at T-1-k, while y, dy
 and norms are indexed by k, as in Keras's ``go_backwards``. Masked steps are passed over.
+
+``"lru"`` is the complex recurrence s' = lambda s + x kernel + bias of a linear recurrent unit, with real parts before
+imaginary ones: h and c are those of s, y and last are both side by side, (B, T, 2H) and (B, 2H), and recurrent_kernel
+is lambda, (H, 2).
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from ..errors import ArgumentError, one_of
 GATES = {
     "rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "gru_reset_before": 3, "lstm": 4,
     "mingru": 2, "mingru_tanh": 2, "mingru_g": 2, "minlstm": 3, "minlstm_tanh": 3, "minlstm_g": 3,
+    "lru": 2,
 }  # fmt: skip
 CELLS = tuple(GATES)  # a cell's place is its number in csrc/include/throughtime.h
 ISAS = ("auto", "portable", "avx2", "avx512")  # likewise
@@ -38,6 +43,16 @@ def gates(cell: str) -> int:
     """
     one_of("cell", cell, CELLS)
     return GATES[cell]
+
+
+def has_cell_state(cell: str) -> bool:
+    """Whether a cell has a second state, c."""
+    return cell in ("lstm", "lru")
+
+
+def output_units(cell: str, units: int) -> int:
+    """The last axis of y and last: that of the state, or of both of an LRU's."""
+    return 2 * units if cell == "lru" else units
 
 
 @dataclass(frozen=True)
@@ -87,12 +102,8 @@ class Problem:
             raise ArgumentError(f"sizes of a recurrent problem that are too small: {', '.join(wrong)}.")
 
     @property
-    def has_recurrent_kernel(self) -> bool:
-        return not self.cell.startswith("min")
-
-    @property
     def has_cell_state(self) -> bool:
-        return self.cell == "lstm"
+        return has_cell_state(self.cell)
 
     @property
     def has_recurrent_bias(self) -> bool:
@@ -103,10 +114,11 @@ class Problem:
         """The shape of every array that this problem takes or gives, by its name without the d of a gradient."""
         B, T, F, H = self.batch, self.steps, self.features, self.units
         columns = GATES[self.cell] * H
-        recurrent = columns if self.has_recurrent_kernel else 0
+        recurrent = 2 if self.cell == "lru" else 0 if self.cell.startswith("min") else columns
+        shown = output_units(self.cell, H)
         shapes: dict[str, tuple[int, ...]] = {
             "x": (B, T, F), "mask": (B, T), "h0": (B, H), "kernel": (F, columns), "recurrent_kernel": (H, recurrent),
-            "bias": (columns,), "y": (B, T, H), "last": (B, H), "hn": (B, H), "norms": (B, T),
+            "bias": (columns,), "y": (B, T, shown), "last": (B, shown), "hn": (B, H), "norms": (B, T),
         }  # fmt: skip
         if self.has_cell_state:
             shapes |= {"c0": (B, H), "cn": (B, H)}

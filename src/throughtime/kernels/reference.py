@@ -181,6 +181,22 @@ def minlstm_backward(kept: tuple[Array, ...], dh: Array, dc: Array, R: Array) ->
     return StepGradients(da, np.zeros_like(R), np.zeros_like(da), dh * keeps, dc)
 
 
+# The recurrence of a linear recurrent unit (Orvieto et al. 2023, arXiv:2303.06349): h and c are parts of its state ---
+
+
+def lru(xa: Array, h: Array, c: Array, R: Array, recurrent_bias: Array) -> Step:
+    real, imaginary = R.T
+    u, v = split(xa, "lru")
+    return Step(real * h - imaginary * c + u, real * c + imaginary * h + v, (h, c))
+
+
+def lru_backward(kept: tuple[Array, ...], dh: Array, dc: Array, R: Array) -> StepGradients:
+    (h, c), (real, imaginary) = kept, R.T
+    dR = np.stack([(dh * h + dc * c).sum(axis=0), (dc * h - dh * c).sum(axis=0)], axis=1)
+    da = join(dh, dc)
+    return StepGradients(da, dR, np.zeros_like(da), real * dh + imaginary * dc, real * dc - imaginary * dh)
+
+
 STEPS: dict[str, tuple[Callable[..., Step], Callable[..., StepGradients]]] = {
     "rnn_tanh": (rnn_tanh, rnn_tanh_backward),
     "rnn_relu": (rnn_relu, rnn_relu_backward),
@@ -189,6 +205,7 @@ STEPS: dict[str, tuple[Callable[..., Step], Callable[..., StepGradients]]] = {
     "lstm": (lstm, lstm_backward),
     **{name: (partial(mingru, name), mingru_backward) for name in ("mingru", "mingru_tanh", "mingru_g")},
     **{name: (partial(minlstm, name), minlstm_backward) for name in ("minlstm", "minlstm_tanh", "minlstm_g")},
+    "lru": (lru, lru_backward),
 }
 
 # Over the steps of a batch ------------------------------------------------------------------------------------------
@@ -230,11 +247,11 @@ def forward(
     sweep = Sweep(problem, given)
     y = np.empty(problem.shapes["y"], x.dtype)
     h, c = sweep.h0, sweep.c0
-    output = h if sweep.leading_initial else np.zeros_like(h)
+    output = sweep.shown(h, c) if sweep.leading_initial else np.zeros(problem.shapes["last"], x.dtype)
     for k in range(problem.steps):
         valid, step = sweep.valid(k), sweep.step(k, h, c)
         h, c = np.where(valid, step.h, h), np.where(valid, step.c, c)
-        output = np.where(valid, step.h, 0 if problem.zero_masked else output)
+        output = np.where(valid, sweep.shown(step.h, step.c), 0 if problem.zero_masked else output)
         y[:, k] = output
     return Outputs(y if sequences else None, output, h, c if problem.has_cell_state else None)
 
@@ -283,14 +300,15 @@ def backward(
     dx, dR = np.zeros_like(sweep.x), np.zeros_like(recurrent_kernel)
     dkernel, dbias = np.zeros_like(kernel), np.zeros(kernel.shape[1], x.dtype)
     drecurrent_bias, lengths = np.zeros_like(dbias), np.zeros(problem.shapes["norms"], x.dtype)
-    dh, dc = sweep.or_zeros(dhn, "hn"), sweep.or_zeros(dcn, "last")
+    dh, dc = sweep.or_zeros(dhn, "hn"), sweep.or_zeros(dcn, "hn")
     doutput = sweep.or_zeros(dlast, "last")  # of outputs that repeat one further down, on the way there
     for k in reversed(range(problem.steps)):
         valid, t = sweep.valid(k), sweep.place(k)
         doutput = doutput + (0 if dy is None else dy[:, k])
-        dh = dh + np.where(valid, doutput, 0)
+        dh, dc = sweep.with_outputs(dh, dc, np.where(valid, doutput, 0))
         doutput = np.where(valid | problem.zero_masked, 0, doutput)
-        lengths[:, k] = np.linalg.norm(np.where(valid, dh, 0).astype(np.float64), axis=-1)
+        state = sweep.shown(dh, dc)  # not that of an LSTM's cell
+        lengths[:, k] = np.linalg.norm(np.where(valid, state, 0).astype(np.float64), axis=-1)
         # Masked rows go in as zeros, so that they add nothing to the sums over the batch.
         d = STEPS[problem.cell][1](kept[k], np.where(valid, dh, 0), np.where(valid, dc, 0), recurrent_kernel)
         dx[:, t] = d.xa @ kernel.T
@@ -300,7 +318,7 @@ def backward(
         drecurrent_bias += d.recurrent_bias.sum(axis=0)
         dh, dc = np.where(valid, d.h, dh), np.where(valid, d.c, dc)
     if sweep.leading_initial:
-        dh = dh + doutput
+        dh, dc = sweep.with_outputs(dh, dc, doutput)
     return Gradients(
         dx=dx if need_dx else None,
         dkernel=dkernel,
@@ -322,7 +340,7 @@ class Sweep:
         mask, kernel = given["mask"], given["kernel"]
         self.mask = np.ones(problem.shapes["mask"], bool) if mask is None else mask != 0
         self.x = np.where(self.mask[..., None], given["x"], 0)  # padding may hold NaN, which is not to be multiplied
-        self.h0, self.c0 = self.or_zeros(given["h0"], "last"), self.or_zeros(given["c0"], "last")
+        self.h0, self.c0 = self.or_zeros(given["h0"], "hn"), self.or_zeros(given["c0"], "hn")
         self.xa = self.x @ kernel + self.or_zeros(given["bias"], "bias")
         self.recurrent_kernel = given["recurrent_kernel"]
         self.recurrent_bias = self.or_zeros(given["recurrent_bias"], "bias")
@@ -334,6 +352,17 @@ class Sweep:
 
     def or_zeros(self, array: Array | None, name: str) -> Array:
         return np.zeros(self.problem.shapes[name], self.dtype) if array is None else array
+
+    def shown(self, h: Array, c: Array) -> Array:
+        """What of the states is the output: of an LRU both."""
+        return join(h, c) if self.problem.cell == "lru" else h
+
+    def with_outputs(self, dh: Array, dc: Array, doutput: Array) -> tuple[Array, Array]:
+        """The gradients of the states, with that of the output added to what it shows."""
+        if self.problem.cell != "lru":
+            return dh + doutput, dc
+        real, imaginary = np.split(doutput, 2, axis=-1)
+        return dh + real, dc + imaginary
 
     def place(self, k: int) -> int:
         """Of step k in the container."""

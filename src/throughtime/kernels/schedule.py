@@ -218,7 +218,7 @@ def token_bytes(problem: Problem) -> int:
         >>> token_bytes(Problem("lstm", batch=1, steps=1, features=1, units=128))
         3072
     """
-    slots = 1 if problem.cell.startswith("rnn") else 2 if problem.cell.startswith("mingru") else 4
+    slots = 1 if problem.cell.startswith("rnn") else 2 if problem.cell.startswith(("mingru", "lru")) else 4
     return 4 * 16 * -(-problem.units // 16) * (slots + 1 + problem.has_cell_state)
 
 

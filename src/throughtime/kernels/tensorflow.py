@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from ..errors import DerivativeError
 from . import native
-from .problem import Problem, check_arrays
+from .problem import Problem, check_arrays, has_cell_state, output_units
 
 NAMES = ("x", "mask", "h0", "c0", "kernel", "recurrent_kernel", "bias")
 DIFFERENTIABLE = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
@@ -64,8 +64,9 @@ def recurrent(
         x: ``(B, T, F)`` float32, as all the others; what it holds at masked steps counts for nothing.
         mask: ``(B, T)`` bool, True at valid steps; None: all valid.
         h0: ``(B, H)``, the initial state.
-        c0: ``(B, H)``, the initial cell state, of an LSTM alone; otherwise None.
-        kernel, recurrent_kernel: ``(F, G*H)`` and ``(H, G*H)``, as Keras lays them out.
+        c0: ``(B, H)``, the initial cell state, of an LSTM or LRU; otherwise None.
+        kernel, recurrent_kernel: ``(F, G*H)`` and ``(H, G*H)``, as Keras lays them out; those of other cells as in
+            ``problem``.
         bias: ``(G*H,)``; ``(2, 3*H)`` for ``"gru"``; None for none.
         cell: one of ``problem.CELLS``.
         reverse: steps are taken from the last to the first, and outputs are in that order (Keras's ``go_backwards``).
@@ -77,8 +78,8 @@ def recurrent(
             ``native.keep_at_most`` says.
 
     Returns:
-        ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM,
-        ``cn`` (B, H), the states after the last valid step.
+        ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM or
+        LRU, ``cn`` (B, H), the states after the last valid step. Of an LRU ``last`` and ``y`` have 2H columns.
 
     Raises:
         ArgumentError: tensors that do not fit each other; inside ``tf.function``, as an error of TensorFlow's.
@@ -141,8 +142,7 @@ class _Call:
 
     def __init__(self, setting: Setting, names: tuple[str, ...], *, keep: bool) -> None:
         self.setting, self.names, self.keep = setting, names, keep
-        lstm = setting.cell == "lstm"
-        there = {"last": True, "y": setting.return_sequences, "hn": True, "cn": lstm}
+        there = {"last": True, "y": setting.return_sequences, "hn": True, "cn": has_cell_state(setting.cell)}
         self.outputs = tuple(name for name, wanted in there.items() if wanted)
         self.gradients = tuple(name for name in names if name in DIFFERENTIABLE)
 
@@ -198,7 +198,8 @@ class _Call:
         given = dict(zip(self.names, tensors, strict=True))
         (batch, steps, _), units = given["x"].shape.with_rank(3), given["recurrent_kernel"].shape.with_rank(2)[0]
         for name, one in zip(self.outputs, outputs, strict=True):
-            one.set_shape((batch, steps, units) if name == "y" else (batch, units))
+            last = output_units(self.setting.cell, units) if name in ("y", "last") else units
+            one.set_shape((batch, steps, last) if name == "y" else (batch, last))
 
     # NumPy's side ---------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError, DerivativeError
 from . import native
-from .problem import Problem
+from .problem import Problem, has_cell_state, output_units
 
 NAMES = ("x", "mask", "h0", "c0", "kernel", "recurrent_kernel", "bias")
 DIFFERENTIABLE = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
@@ -63,8 +63,9 @@ def recurrent(
             copy is made only where features do not lie side by side.
         mask: ``(B, T)`` bool, True at valid steps; None: all valid.
         h0: ``(B, H)``, the initial state.
-        c0: ``(B, H)``, the initial cell state, of an LSTM alone; otherwise None.
-        kernel, recurrent_kernel: ``(F, G*H)`` and ``(H, G*H)``, as Keras lays them out.
+        c0: ``(B, H)``, the initial cell state, of an LSTM or LRU; otherwise None.
+        kernel, recurrent_kernel: ``(F, G*H)`` and ``(H, G*H)``, as Keras lays them out; those of other cells as in
+            ``problem``.
         bias: ``(G*H,)``; ``(2, 3*H)`` for ``"gru"``; None for none.
         cell: one of ``problem.CELLS``.
         reverse: steps are taken from the last to the first, and outputs are in that order (Keras's ``go_backwards``).
@@ -76,8 +77,8 @@ def recurrent(
             ``native.keep_at_most`` says.
 
     Returns:
-        ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM,
-        ``cn`` (B, H), the states after the last valid step.
+        ``last`` (B, H), what ``y[:, -1]`` is or would be; ``y`` (B, T, H) or None; ``hn`` (B, H) and, of an LSTM or
+        LRU, ``cn`` (B, H), the states after the last valid step. Of an LRU ``last`` and ``y`` have 2H columns.
 
     Raises:
         ArgumentError: tensors that do not fit each other, or not the kernels.
@@ -97,7 +98,7 @@ def recurrent(
     derivative = torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in tensors)
     if not _have_addresses(tensors):
         last, y, hn, cn, _ = _forward_op(*tensors, *setting, derivative)
-        return Outputs(last, y if setting.return_sequences else None, hn, cn if cell == "lstm" else None)
+        return Outputs(last, y if setting.return_sequences else None, hn, cn if has_cell_state(cell) else None)
     problem = _problem(setting, tensors)
     # Also without a derivative: what forward mode carries along does not show, and must not get lost here.
     return Outputs(*_Recurrent.apply(problem, setting.return_sequences, derivative, setting.tap, *tensors))
@@ -217,9 +218,9 @@ def _forward(
     problem: Problem, sequences: bool, tensors: tuple[Tensor | None, ...], *, keep: bool
 ) -> tuple[Outputs, int]:
     addresses, alive = _inputs(problem, tensors)
-    state = problem.shapes["last"]
+    state = problem.shapes["hn"]
     outputs = Outputs(
-        _empty(state),
+        _empty(problem.shapes["last"]),
         _empty(problem.shapes["y"]) if sequences else None,
         _empty(state),
         _empty(state) if problem.has_cell_state else None,
@@ -343,9 +344,9 @@ def _(
     cell: str, reverse: bool, zero_masked: bool, return_sequences: bool, tap: int, memory: int, keep: bool,
 ) -> Any:  # fmt: skip
     (batch, steps, _), units = x.shape, recurrent_kernel.shape[0]
-    last, hn = x.new_empty(batch, units), x.new_empty(batch, units)
-    y = x.new_empty(batch, steps, units) if return_sequences else x.new_empty(0)
-    cn = x.new_empty(batch, units) if cell == "lstm" else x.new_empty(0)
+    shown, hn = output_units(cell, units), x.new_empty(batch, units)
+    last, y = x.new_empty(batch, shown), x.new_empty(batch, steps, shown) if return_sequences else x.new_empty(0)
+    cn = x.new_empty(batch, units) if has_cell_state(cell) else x.new_empty(0)
     return last, y, hn, cn, x.new_empty(1, dtype=torch.int64)
 
 

@@ -13,11 +13,11 @@ import numpy as np
 from ..errors import ArgumentError
 from ..kernels import native
 from ..kernels.schedule import need, written
-from .paths import cell_name, recurrent_layers, why_not_fused
+from .paths import cell_name, recurrent_layers, state_units, why_not_fused
 from .recurrent import OURS
-from .scanned import SCANNED, MinGRU, Minimal, MinLSTM, Scanned
+from .scanned import SCANNED, Scanned
 
-FUSED = (*OURS.values(), MinGRU, MinLSTM)  # layers that run on the native kernel, where nothing keeps them from it
+FUSED = (*OURS.values(), *SCANNED)  # layers that run on the native kernel, where nothing keeps them from it
 _WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
 NATIVE, SCAN, KERAS = "native kernel", "parallel scan", "Keras's loop"
 FORWARD = 1 / 3  # of the multiplications of a training step are those of its forward pass
@@ -39,8 +39,7 @@ class LayerPath:
         layer: its name, after those of the models and wrappers that hold it: ``"encoder/bidirectional/forward_lstm"``.
         cell: its class.
         units: of its state.
-        path: "native kernel"; "parallel scan" of LRU, and of MinGRU and MinLSTM that are not on the kernel; or "Keras's
-            loop".
+        path: "native kernel"; "parallel scan", where a MinGRU, MinLSTM or LRU is not on it; or "Keras's loop".
         reason: why it is not the kernel, or what its wrapper loses, and how to mend it; empty where all is well.
         memory: what it holds between forward and backward pass, and what that costs, by a parallel scan about; empty
             where it was not asked for, and of Keras's loop.
@@ -145,7 +144,7 @@ def explain(model: keras.Layer, *, batch_size: int | None = None, steps: int | N
 
 def _memory(layer: keras.layers.RNN, batch_size: int, steps: int) -> str:
     """In words, what the kernel holds of a batch without masked steps, and computes again."""
-    problem = native.Problem(cell_name(layer) or "", batch_size, steps, 1, layer.units)
+    problem = native.Problem(cell_name(layer) or "", batch_size, steps, 1, state_units(layer))
     budget = layer.memory or native.keep_at_most(0)
     found = need(problem, budget, shards=native.threads())
     if not found.recomputed:
@@ -161,8 +160,8 @@ def _memory(layer: keras.layers.RNN, batch_size: int, steps: int) -> str:
 def _scanned(layer: Scanned, batch_size: int, steps: int) -> str:
     values = HELD_BY_SCAN[keras.backend.backend()][type(layer).__name__]
     size = np.dtype(layer.compute_dtype).itemsize
-    units = getattr(layer.cell, "state_units", layer.units)
-    return f"about {written(values * size * batch_size * steps * units)}: all steps, {values} values a step and unit"
+    held = written(values * size * batch_size * steps * state_units(layer))
+    return f"about {held}: all steps, {values} values a step and unit"
 
 
 def _lost(layer: keras.Layer | None) -> str | None:
@@ -177,7 +176,7 @@ def _path(layer: keras.layers.RNN) -> tuple[str, str]:
         loop = layer.why_not_scanned()
         if loop is not None:
             return KERAS, loop
-        reason = why_not_fused(layer) if isinstance(layer, Minimal) else ""
+        reason = why_not_fused(layer)
         return (NATIVE, "") if reason is None else (SCAN, reason)
     if type(layer) in OURS.values():
         reason = why_not_fused(layer)

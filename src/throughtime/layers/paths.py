@@ -13,10 +13,12 @@ import keras
 
 from ..kernels.problem import Problem
 from ..kernels.schedule import token_bytes
+from .lru import LRUCell
 from .minimal import MinGRUCell, MinLSTMCell, g
 
 FUSED_DTYPES = ("float32", "float16", "bfloat16")
-MINIMAL: dict[type, str] = {MinGRUCell: "mingru", MinLSTMCell: "minlstm"}  # not subclasses, which may compute otherwise
+# Not subclasses, which may compute otherwise.
+SCANNED_CELLS: dict[type, str] = {MinGRUCell: "mingru", MinLSTMCell: "minlstm", LRUCell: "lru"}
 CANDIDATES = {keras.activations.linear: "", keras.activations.tanh: "_tanh", g: "_g"}
 
 
@@ -53,9 +55,16 @@ def cell_name(layer: keras.layers.RNN) -> str | None:
         return "gru" if layer.cell.reset_after else "gru_reset_before"
     if isinstance(layer, keras.layers.SimpleRNN):
         return {keras.activations.tanh: "rnn_tanh", keras.activations.relu: "rnn_relu"}.get(layer.activation)
-    name = MINIMAL.get(type(layer.cell))
-    candidate = None if name is None else CANDIDATES.get(layer.cell.activation)
-    return None if name is None or candidate is None else name + candidate
+    name = SCANNED_CELLS.get(type(layer.cell))
+    if name is None or name == "lru":
+        return name
+    candidate = CANDIDATES.get(layer.cell.activation)
+    return None if candidate is None else name + candidate
+
+
+def state_units(layer: keras.layers.RNN) -> int:
+    """H of the recurrence as the kernel has it: of an LRU the complex numbers of its state."""
+    return getattr(layer.cell, "state_units", layer.units)
 
 
 def bytes_a_step(layer: keras.layers.RNN) -> int:
@@ -66,7 +75,7 @@ def bytes_a_step(layer: keras.layers.RNN) -> int:
         3072
     """
     name = cell_name(layer)
-    return 0 if name is None else token_bytes(Problem(name, batch=1, steps=1, features=1, units=layer.units))
+    return 0 if name is None else token_bytes(Problem(name, 1, 1, 1, state_units(layer)))
 
 
 def recurrent_layers(model: keras.Layer) -> Iterator[tuple[str, keras.layers.RNN, keras.Layer | None]]:
@@ -102,7 +111,8 @@ def why_not_fused(layer: keras.layers.RNN, *tensors: Any, mask: Any = None) -> s
     """Why a layer's next call does not run on the native kernel, and how to mend it; None where it does.
 
     Args:
-        layer: a SimpleRNN, GRU or LSTM, built or not, of ours or Keras's (as if it were ours); a MinGRU or MinLSTM.
+        layer: a SimpleRNN, GRU or LSTM, built or not, of ours or Keras's (as if it were ours); a MinGRU,
+            MinLSTM or LRU.
         tensors: what the call is given; without them the layer's weights say where the call would run.
         mask: the call's mask.
 
@@ -125,8 +135,8 @@ def why_not_fused(layer: keras.layers.RNN, *tensors: Any, mask: Any = None) -> s
 
 def _why_not_by_settings(layer: keras.layers.RNN) -> str | None:
     cell = layer.cell
-    if type(cell) in MINIMAL:
-        return _why_not_minimal(layer)
+    if type(cell) in SCANNED_CELLS:
+        return _why_not_scanned(layer)
     if layer.recurrent_dropout:
         return f"recurrent_dropout={layer.recurrent_dropout} is not in the kernel; dropout= is, and is as fast as none."
     if layer.dropout == 1:
@@ -149,7 +159,7 @@ def _why_not_by_settings(layer: keras.layers.RNN) -> str | None:
     return None
 
 
-def _why_not_minimal(layer: keras.layers.RNN) -> str | None:
+def _why_not_scanned(layer: keras.layers.RNN) -> str | None:
     if layer.by_scan:
         return "tt.to_keras(model) put it on a scan in Keras's operations; tt.accelerate(model) puts it back."
     if layer.unroll:

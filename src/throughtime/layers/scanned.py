@@ -19,7 +19,6 @@ from keras import ops
 
 from ..errors import ArgumentError
 from ..kernels.schedule import byte_count
-from .carrying import Carrying
 from .fused import Fused
 from .lru import LRUCell
 from .minimal import LIMITS, MinGRUCell, MinLSTMCell
@@ -27,18 +26,23 @@ from .paths import why_not_fused
 from .scan import Number, scan
 
 
-class Scanned(Carrying, keras.layers.RNN):
+class Scanned(Fused, keras.layers.RNN):
     """What the three layers have in common."""
 
     limits: ClassVar[str]  # what such a layer cannot do, in a sentence
+    by_scan = False  # in Keras's operations even where the native kernel could; set by swapping.py
 
-    def __init__(self, cell: keras.layers.Layer, *, dropout: float, seed: int | None, **options: Any) -> None:
+    def __init__(
+        self, cell: keras.layers.Layer, *, dropout: float, seed: int | None, memory: int | str | None, **options: Any
+    ) -> None:
         if not 0 <= dropout < 1:
             raise ArgumentError(f"dropout={dropout!r} is given; a share from 0 up to, not including, 1 is accepted.")
         super().__init__(cell, **options)
         self.supports_masking = True
         self.dropout, self.seed = dropout, seed
         self.seed_generator = keras.random.SeedGenerator(seed)
+        self.memory = None if memory is None else byte_count(memory)
+        self.adopt()
 
     @property
     def units(self) -> int:
@@ -64,10 +68,13 @@ class Scanned(Carrying, keras.layers.RNN):
         return self.computed(sequences, states, mask, training)
 
     def computed(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> tuple[Any, Any, Any]:
-        """What ``inner_loop`` gives: by a scan, or in Keras's loop."""
+        """What ``inner_loop`` gives: on the kernel, by a scan, or in Keras's loop."""
+        ours = next(cell for cell in type(self).__mro__ if cell in SCANNED)
+        as_here = type(self).scanned is ours.scanned  # a subclass may have a recurrence of its own
+        if as_here and why_not_fused(self, sequences, mask=mask) is None:
+            return self.on_kernel(sequences, states, mask, training)
         if mask is not None and len(mask.shape) == 2:
-            # Before anything is computed: 0 * NaN would be NaN, in the gradient of the kernel as well.
-            sequences = ops.where(mask[:, :, None], sequences, ops.zeros_like(sequences))
+            sequences = _cleared(sequences, mask)
         if self.why_not_scanned(mask) is not None:
             return keras.layers.RNN.inner_loop(
                 self, sequences=sequences, initial_state=states, mask=mask, training=training
@@ -77,7 +84,7 @@ class Scanned(Carrying, keras.layers.RNN):
             mask = None if mask is None else ops.flip(mask, 1)
         outputs, after = self.scanned(sequences, states, mask)
         if mask is not None:
-            outputs = self._where_masked(outputs, mask)
+            outputs = _shown(outputs, self.shown(mask))
         last = outputs[:, -1]
         return last, outputs if self.return_sequences else last[:, None], after
 
@@ -85,16 +92,15 @@ class Scanned(Carrying, keras.layers.RNN):
         """Outputs (B, T, H) and the states after the last step; at masked steps the output of the step before."""
         raise NotImplementedError
 
-    def _where_masked(self, outputs: Any, mask: Any) -> Any:
-        """What Keras's loop gives at masked steps: zeros where asked for, and on most backends before the first valid
-        step; elsewhere the output before, which stands there already."""
+    def shown(self, mask: Any) -> Any:
+        """The steps whose output is not zero, (B, T), by what Keras's loop gives; None: all of them.
+
+        At masked steps stands the output before, unless zeros are asked for; before the first valid step the initial
+        one on JAX, and zeros elsewhere.
+        """
         if self.zero_output_for_mask:
-            shown = mask
-        elif keras.backend.backend() == "jax":
-            return outputs
-        else:
-            shown = ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0
-        return ops.where(shown[:, :, None], outputs, ops.zeros_like(outputs))
+            return mask
+        return None if keras.backend.backend() == "jax" else ops.cumsum(ops.cast(mask, "int32"), axis=1) > 0
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config() | self.cell.settings() | {"dropout": self.dropout, "seed": self.seed}
@@ -106,6 +112,29 @@ class Scanned(Carrying, keras.layers.RNN):
         return cls(**config)
 
 
+def _cleared(x: Any, mask: Any) -> Any:
+    """Zeros at masked steps, before anything is computed: 0 * NaN would be NaN, in the gradient of weights as well."""
+    return ops.where(mask[:, :, None], x, ops.zeros_like(x))
+
+
+def _shown(outputs: Any, shown: Any) -> Any:
+    return outputs if shown is None else ops.where(shown[:, :, None], outputs, ops.zeros_like(outputs))
+
+
+def _last_valid(mask: Any) -> Any:
+    """The place of the last valid step up to each step, (B, T) int32; -1 where there is none."""
+    steps = ops.shape(mask)[1]
+    valid_ones = ops.sort(ops.where(mask, ops.arange(steps, dtype="int32"), steps), axis=1)  # before those beyond
+    count = ops.cumsum(ops.cast(mask, "int32"), axis=1)
+    return ops.where(count > 0, ops.take_along_axis(valid_ones, ops.maximum(count - 1, 0), axis=1), -1)
+
+
+def _taken(x: Any, at: Any) -> Any:
+    """Of x, (B, T, F), the steps at the places (B, K), of which those below 0 stand for any."""
+    places = ops.broadcast_to(ops.maximum(at, 0)[:, :, None], (*ops.shape(at), x.shape[-1]))
+    return ops.take_along_axis(x, places, axis=1)
+
+
 def held(a: Number, b: Number, mask: Any) -> tuple[Number, Number]:
     """Coefficients with which a masked step leaves the state alone: a = 1, b = 0."""
     if mask is None:
@@ -115,11 +144,10 @@ def held(a: Number, b: Number, mask: Any) -> tuple[Number, Number]:
     return tuple(one), tuple(ops.where(valid, part, ops.zeros_like(part)) for part in b)
 
 
-class Minimal(Fused, Scanned):
+class _Minimal(Scanned):
     """MinGRU and MinLSTM: all that differs is the cell."""
 
     cell_class: ClassVar[type]
-    by_scan = False  # in Keras's operations even where the native kernel could; set by swapping.py
 
     def __init__(
         self,
@@ -155,18 +183,10 @@ class Minimal(Fused, Scanned):
             trainable=options.get("trainable", True),
             name="cell",
         )
-        super().__init__(cell, dropout=dropout, seed=seed, **options)
-        self.memory = None if memory is None else byte_count(memory)
-        self.adopt()
+        super().__init__(cell, dropout=dropout, seed=seed, memory=memory, **options)
 
     def weights_of_kernel(self) -> tuple[Any, Any, Any]:
         return self.cell.kernel, ops.zeros((self.units, 0)), self.cell.bias
-
-    def computed(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> tuple[Any, Any, Any]:
-        as_here = type(self).scanned is Minimal.scanned  # a subclass may have a recurrence of its own
-        if as_here and why_not_fused(self, sequences, mask=mask) is None:
-            return self.on_kernel(sequences, states, mask, training)
-        return super().computed(sequences, states, mask, training)
 
     def scanned(self, x: Any, states: list[Any], mask: Any) -> tuple[Any, list[Any]]:
         a, b = self.cell.coefficients(x)
@@ -176,7 +196,7 @@ class Minimal(Fused, Scanned):
 
 
 @keras.saving.register_keras_serializable(package="throughtime")
-class MinGRU(Minimal):
+class MinGRU(_Minimal):
     """minGRU (Feng et al. 2024, arXiv:2410.01201): a GRU whose gates see the input alone, computed in parallel.
 
     h_t = (1 - z_t) h_{t-1} + z_t h~_t, with z_t = sigmoid(W_z x_t + b_z) and h~_t = activation(W_h x_t + b_h).
@@ -216,7 +236,7 @@ class MinGRU(Minimal):
 
 
 @keras.saving.register_keras_serializable(package="throughtime")
-class MinLSTM(Minimal):
+class MinLSTM(_Minimal):
     """minLSTM (Feng et al. 2024, arXiv:2410.01201): an LSTM whose gates see the input alone, computed in parallel.
 
     h_t = f'_t h_{t-1} + i'_t h~_t, with f' = f / (f + i) and i' = i / (f + i), f, i and h~ from the input as in MinGRU.
@@ -286,6 +306,7 @@ class LRU(Scanned):
         kernel_constraint: Any = None,
         dropout: float = 0.0,
         seed: int | None = None,
+        memory: int | str | None = None,
         **options: Any,
     ) -> None:
         cell = LRUCell(
@@ -303,7 +324,39 @@ class LRU(Scanned):
             trainable=options.get("trainable", True),
             name="cell",
         )
-        super().__init__(cell, dropout=dropout, seed=seed, **options)
+        super().__init__(cell, dropout=dropout, seed=seed, memory=memory, **options)
+
+    def weights_of_kernel(self) -> tuple[Any, Any, Any]:
+        gamma = ops.exp(ops.cast(self.cell.gamma_log, "float32"))
+        kernel = ops.cast(self.cell.kernel, "float32") * ops.concatenate([gamma, gamma])
+        return kernel, ops.stack(self.cell.factor(), axis=1), None
+
+    def on_kernel(
+        self, x: Any, states: list[Any], mask: Any, training: bool, *, zero_masked: bool | None = None
+    ) -> tuple[Any, Any, Any]:
+        """The states come from the kernel; C and D are products over all steps, or over the last valid one alone."""
+        parts = ops.split(states[1], 2, axis=-1)
+        _, h, ends = super().on_kernel(x, parts, mask, training, zero_masked=False)
+        end = ops.concatenate(ends, axis=-1)
+        if not self.return_sequences:
+            h = end[:, None]
+        if mask is not None:
+            x = _cleared(x, mask)
+        if self.go_backwards:
+            x = ops.flip(x, 1)
+            mask = None if mask is None else ops.flip(mask, 1)
+        if mask is None:
+            y = self.cell.read(h, x if self.return_sequences else x[:, -1:])
+            return y[:, -1], y, [y[:, -1], end]
+        at, shown = _last_valid(mask), self.shown(mask)
+        if self.return_sequences:
+            y = _taken(self.cell.read(h, x), at)
+        else:
+            at, shown = at[:, -1:], None if shown is None else shown[:, -1:]
+            y = self.cell.read(h, _taken(x, at))
+        y = ops.where(at[:, :, None] >= 0, y, ops.cast(states[0], y.dtype)[:, None])
+        outputs = _shown(y, shown)
+        return outputs[:, -1], outputs, [y[:, -1], end]
 
     def scanned(self, x: Any, states: list[Any], mask: Any) -> tuple[Any, list[Any]]:
         a, b = self.cell.coefficients(x)

@@ -17,7 +17,7 @@ from .explanation import FUSED, WRAPPERS
 from .explanation import explain as explain
 from .paths import bytes_a_step, why_not_fused
 from .recurrent import OURS
-from .scanned import Minimal
+from .scanned import Scanned
 
 
 def accelerate(model: keras.Layer, *, memory: int | str | None = None) -> keras.Layer:
@@ -76,7 +76,7 @@ def set_memory(model: keras.Layer, memory: int | str) -> None:
 def to_keras(model: keras.Layer) -> keras.Layer:
     """Gives a model Keras's own recurrent layers back, in place: for export, second derivatives, or comparison.
 
-    MinGRU and MinLSTM, which Keras does not have, are computed by a parallel scan in Keras's operations.
+    MinGRU, MinLSTM and LRU, which Keras does not have, are computed by a parallel scan in Keras's operations.
 
     Masks go on being passed on. On TensorFlow ``jit_compile`` stays False until the model is compiled again.
 
@@ -155,7 +155,7 @@ def _swap(model: keras.Layer, classes: dict[type, type], called: str) -> None:
             f"{called}(keras.models.load_model(path))."
         )
     for layer in _layers(model):
-        if isinstance(layer, Minimal):
+        if isinstance(layer, Scanned):
             _by_scan(layer, called == "to_keras")
         other = classes.get(type(layer))
         if other is None:
@@ -170,8 +170,8 @@ def _swap(model: keras.Layer, classes: dict[type, type], called: str) -> None:
             _forget_compiled(part)
 
 
-def _by_scan(layer: Minimal, by_scan: bool) -> None:
-    """MinGRU and MinLSTM: Keras has no such layers, but the operations of a scan."""
+def _by_scan(layer: Scanned, by_scan: bool) -> None:
+    """Keras has no such layers, but the operations of a scan."""
     layer.leave()
     layer.by_scan = by_scan
     layer.adopt()
