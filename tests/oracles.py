@@ -70,7 +70,7 @@ def cell_step(cell: str, x: list, h: list, c: list, weights: dict[str, Any]) -> 
 
 
 def plain_forward(problem: Problem, inputs: dict[str, Any], shift: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """All outputs in float64; ``shift``, of the shape of y, is added to the state that y shows after each valid step."""
+    """All outputs in float64; ``shift``, of the shape of y, is added to the state that y shows after a valid step."""
     B, T, H = problem.batch, problem.steps, problem.units
     outputs = {name: np.zeros(problem.shapes[name]) for name in ("y", "last", "hn", "cn") if name in problem.shapes}
     mask = inputs["mask"]

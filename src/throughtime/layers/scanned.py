@@ -1,8 +1,10 @@
-"""MinGRU, MinLSTM and LRU: recurrent layers whose state is a sum, so that all steps are computed in parallel.
+"""MinGRU, MinLSTM and LRU: recurrent layers whose state is a sum, so that all steps can be computed in parallel.
 
-Each is a ``keras.layers.RNN`` around its cell, with the loop over time steps replaced by a scan (scan.py): config,
-states, ``Bidirectional`` and saved files are Keras's. Keras's own loop around the same cell is the sequential form, and
-what the tests compare with; ``unroll=True`` asks for it. Gates and states are float32 at least.
+Each is a ``keras.layers.RNN`` around its cell, with the loop over time steps on the native kernel, within ``memory=``
+where that is given; or, where ``why_not_fused`` has a reason, such as a GPU or float64, by a parallel scan in Keras's
+operations (scan.py), which has second derivatives too. Config, states, ``Bidirectional`` and saved files are Keras's.
+Keras's own loop around the same cell is the sequential form, and what the tests compare with; ``unroll=True`` asks for
+it. Gates and states are float32 at least.
 
 What a masked step holds is never computed with, and its output is the one before it, as in Keras's loop. A ``stateful``
 layer carries its state as ours do (carrying.py). To load a file with one of these, ``throughtime.MinGRU``, or whichever
@@ -49,7 +51,7 @@ class Scanned(Fused, keras.layers.RNN):
         return self.cell.units
 
     def why_not_scanned(self, mask: Any = None) -> str | None:
-        """Why the next call runs in Keras's loop, and how to mend it; None where it is a scan."""
+        """Why the next call runs in Keras's loop, and how to mend it; None where it does not."""
         if self.unroll:
             return "unroll=True asks for Keras's unrolled loop; leave it out, the scan is faster."
         if mask is not None and len(mask.shape) != 2:
@@ -199,7 +201,8 @@ class _Minimal(Scanned):
 class MinGRU(_Minimal):
     """minGRU (Feng et al. 2024, arXiv:2410.01201): a GRU whose gates see the input alone, computed in parallel.
 
-    h_t = (1 - z_t) h_{t-1} + z_t h~_t, with z_t = sigmoid(W_z x_t + b_z) and h~_t = activation(W_h x_t + b_h).
+    h_t = (1 - z_t) h_{t-1} + z_t h~_t, with z_t = sigmoid(W_z x_t + b_z) and h~_t = activation(W_h x_t + b_h). With one
+    of the activations below it runs on the native kernel; with others, and on a GPU, by a parallel scan.
 
     What it cannot do is in ``limits``: it sums up what it has seen, and can remember it over thousands of steps, but it
     cannot track a state, since nothing it does depends on the state that it is in. For that take a GRU or LSTM.
@@ -216,6 +219,7 @@ class MinGRU(_Minimal):
             then loses half of its state with each step until it learns better.
         dropout: share of the inputs' features that is dropped in training, the same at all steps.
         seed: of dropout and ``chrono``.
+        memory: bytes that the native kernel may hold between forward and backward pass, as in ``"64MiB"``; see ``LSTM``.
         options: of ``keras.layers.RNN``: ``return_sequences``, ``return_state``, ``go_backwards``, ``stateful``,
             ``unroll``, ``zero_output_for_mask``, and ``name``, ``dtype``, ``trainable``.
 
@@ -272,6 +276,8 @@ class LRU(Scanned):
         kernel_regularizer, kernel_constraint: of B, C and D.
         dropout: share of the inputs' features that is dropped in training, the same at all steps.
         seed: of the initial weights and of dropout.
+        memory: bytes that the native kernel may hold between forward and backward pass, as in ``"64MiB"``; see ``LSTM``.
+            The states of all steps, 2N numbers each, are held besides, where C reads them: with ``return_sequences``.
         options: of ``keras.layers.RNN``, as for ``MinGRU``.
 
     Returns:
