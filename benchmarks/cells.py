@@ -160,9 +160,11 @@ def timed(given: argparse.Namespace) -> list[dict[str, Any]]:
     for steps in given.lengths:
         x, y = rng.normal(size=(32, steps, 8)).astype("float32"), rng.normal(size=(32, 1)).astype("float32")
         found: dict[str, float] = {}
-        for name in (*CELLS, "MinGRU in Keras's loop"):
+        for name in (*CELLS, *(f"{cell} by a scan" for cell in CELLS if cell != "LSTM"), "MinGRU in Keras's loop"):
             layer = CELLS[name.split(" ")[0]](0)
-            layer = looped(layer) if name not in CELLS else layer
+            if name.endswith("scan"):
+                tt.to_keras(layer)
+            layer = looped(layer) if name.endswith("loop") else layer
             model = keras.Sequential([keras.Input((steps, 8)), layer, keras.layers.Dense(1)])
             model.compile("adam", "mse")
             seconds: list[float] = []

@@ -64,7 +64,7 @@ def cell_name(layer: keras.layers.RNN) -> str | None:
 
 def state_units(layer: keras.layers.RNN) -> int:
     """H of the recurrence as the kernel has it: of an LRU the complex numbers of its state."""
-    return getattr(layer.cell, "state_units", layer.units)
+    return getattr(layer.cell, "state_units", layer.cell.units)
 
 
 def bytes_a_step(layer: keras.layers.RNN) -> int:

@@ -219,7 +219,7 @@ class MinGRU(_Minimal):
             then loses half of its state with each step until it learns better.
         dropout: share of the inputs' features that is dropped in training, the same at all steps.
         seed: of dropout and ``chrono``.
-        memory: bytes that the native kernel may hold between forward and backward pass, as in ``"64MiB"``; see ``LSTM``.
+        memory: bytes, as in ``"64MiB"``, that the kernel may hold between forward and backward pass; see recurrent.py.
         options: of ``keras.layers.RNN``: ``return_sequences``, ``return_state``, ``go_backwards``, ``stateful``,
             ``unroll``, ``zero_output_for_mask``, and ``name``, ``dtype``, ``trainable``.
 
@@ -276,7 +276,7 @@ class LRU(Scanned):
         kernel_regularizer, kernel_constraint: of B, C and D.
         dropout: share of the inputs' features that is dropped in training, the same at all steps.
         seed: of the initial weights and of dropout.
-        memory: bytes that the native kernel may hold between forward and backward pass, as in ``"64MiB"``; see ``LSTM``.
+        memory: bytes, as in ``"64MiB"``, that the kernel may hold between forward and backward pass; see recurrent.py.
             The states of all steps, 2N numbers each, are held besides, where C reads them: with ``return_sequences``.
         options: of ``keras.layers.RNN``, as for ``MinGRU``.
 
