@@ -34,9 +34,7 @@ class Fused(Carrying):
         """``kernel``, ``recurrent_kernel`` and ``bias``, which may be None."""
         return self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias
 
-    def on_kernel(
-        self, x: Any, states: list[Any], mask: Any, training: bool, *, zero_masked: bool | None = None
-    ) -> tuple[Any, Any, Any]:
+    def on_kernel(self, x: Any, states: list[Any], mask: Any, training: bool) -> tuple[Any, Any, Any]:
         """What ``inner_loop`` gives, where ``why_not_fused`` is None."""
         weights = self.weights_of_kernel()
         features = weights[0].shape[0]
@@ -54,7 +52,7 @@ class Fused(Carrying):
             *(None if weight is None else ops.cast(ops.convert_to_tensor(weight), "float32") for weight in weights),
             cell=cell_name(self),
             reverse=self.go_backwards,
-            zero_masked=self.zero_output_for_mask if zero_masked is None else zero_masked,
+            zero_masked=self.zero_output_for_mask,
             return_sequences=self.return_sequences,
             training=bool(training),
             tap=self.tap,

@@ -337,12 +337,9 @@ class LRU(Scanned):
         kernel = ops.cast(self.cell.kernel, "float32") * ops.concatenate([gamma, gamma])
         return kernel, ops.stack(self.cell.factor(), axis=1), None
 
-    def on_kernel(
-        self, x: Any, states: list[Any], mask: Any, training: bool, *, zero_masked: bool | None = None
-    ) -> tuple[Any, Any, Any]:
+    def on_kernel(self, x: Any, states: list[Any], mask: Any, training: bool) -> tuple[Any, Any, Any]:
         """The states come from the kernel; C and D are products over all steps, or over the last valid one alone."""
-        parts = ops.split(states[1], 2, axis=-1)
-        _, h, ends = super().on_kernel(x, parts, mask, training, zero_masked=False)
+        _, h, ends = super().on_kernel(x, ops.split(states[1], 2, axis=-1), mask, training)
         end = ops.concatenate(ends, axis=-1)
         if not self.return_sequences:
             h = end[:, None]
