@@ -121,6 +121,8 @@ def test_explain_says_about_what_a_scan_holds() -> None:
     model = keras.Sequential([keras.Input((None, 3)), *kinds])
     # On the kernel z, n and the state before each step, of units in panels of 16.
     assert tt.explain(model, batch_size=2, steps=1024)[0].memory == "384KiB: all of it"
+    sequences = keras.Sequential([keras.Input((None, 3)), tt.LRU(4, state_units=16, return_sequences=True)])
+    assert tt.explain(sequences, batch_size=2, steps=1024)[0].memory == "512KiB: all of it; and 256KiB of states"
     tt.to_keras(model)
     minimal, linear = tt.explain(model, batch_size=2, steps=1024)
     values, of_lru = {"jax": (10, 16), "torch": (16, 24), "tensorflow": (11, 13)}[keras.backend.backend()]

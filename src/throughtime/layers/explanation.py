@@ -15,7 +15,7 @@ from ..kernels import native
 from ..kernels.schedule import need, written
 from .paths import cell_name, recurrent_layers, state_units, why_not_fused
 from .recurrent import OURS
-from .scanned import SCANNED, Scanned
+from .scanned import LRU, SCANNED, Scanned
 
 FUSED = (*OURS.values(), *SCANNED)  # layers that run on the native kernel, where nothing keeps them from it
 _WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
@@ -148,13 +148,22 @@ def _memory(layer: keras.layers.RNN, batch_size: int, steps: int) -> str:
     budget = layer.memory or native.keep_at_most(0)
     found = need(problem, budget, shards=native.threads())
     if not found.recomputed:
-        return f"{written(found.whole)}: all of it" + (f", within {written(budget)}" if layer.memory else "")
+        within = f", within {written(budget)}" if layer.memory else ""
+        return f"{written(found.whole)}: all of it{within}{_states_of_lru(layer, batch_size, steps)}"
     again = (
         f"{found.recomputed:.0%} of the steps" if found.recomputed <= 1 else f"each step {found.recomputed:.1f} times"
     )
     times = 1 + FORWARD * found.recomputed  # as measured by benchmarks/memory.py
     held = f"{written(found.kept)} of {written(found.whole)}, within {written(budget)}"
-    return f"{held}; computed again: {again}, about {times:.1f} times the time"
+    cost = f"computed again: {again}, about {times:.1f} times the time"
+    return f"{held}; {cost}{_states_of_lru(layer, batch_size, steps)}"
+
+
+def _states_of_lru(layer: keras.layers.RNN, batch_size: int, steps: int) -> str:
+    """What C reads is no part of what the kernel holds."""
+    if not isinstance(layer, LRU) or not layer.return_sequences:
+        return ""
+    return f"; and {written(8 * batch_size * steps * layer.cell.state_units)} of states"
 
 
 def _scanned(layer: Scanned, batch_size: int, steps: int) -> str:
