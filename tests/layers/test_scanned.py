@@ -14,6 +14,7 @@ import throughtime as tt
 from throughtime.errors import ArgumentError
 from throughtime.layers.lru import LRUCell
 from throughtime.layers.minimal import MinGRUCell, MinLSTMCell, product
+from throughtime.layers.paths import why_not_fused
 
 pytestmark = pytest.mark.backend
 
@@ -79,11 +80,12 @@ def called(layer: Any, x: np.ndarray, mask: np.ndarray | None = None, **given: A
 @pytest.mark.parametrize("kind", WAYS)
 @pytest.mark.parametrize("masked", [*MASKS, "nothing"])
 def test_outputs_states_and_gradients_equal_the_loop(kind: Any, masked: str) -> None:
-    # Two of the four for each mask, all with every cell.
-    for number in (0, 2) if (WAYS.index(kind) + len(masked)) % 2 else (1, 3):
+    # By the scan two of the four for each mask, all with every cell.
+    for number in range(4) if kind in LAYERS else (0, 2) if (WAYS.index(kind) + len(masked)) % 2 else (1, 3):
         flags = {name: value for name, value in FLAGS[number].items() if name != "use_bias"}
         rng = np.random.default_rng(number)
         layer = built(kind, rng, return_state=True, **flags)
+        assert (why_not_fused(layer) is None) == (kind in LAYERS)
         x = values(rng, 4, 19, 2)
         mask = np.zeros((4, 19), bool) if masked == "nothing" else mask_of(masked, rng, 4, 19)
         states = states_of(layer, rng, 4)
@@ -358,6 +360,7 @@ def test_the_gradient_flow_is_that_of_the_same_cell_in_keras_loop(kind: Any) -> 
     mine, theirs = (next(iter(tt.gradient_flow(model, x, y).values())) for model in models)
     # By the kernel itself, or by a probe in Keras's loop around either: then the same to the bit.
     np.testing.assert_allclose(mine.norms, theirs.norms, rtol=1e-5 if kind in LAYERS else 0)
+    assert mine.native == (kind in LAYERS)
     assert not mine.norms[0, 5:].any() and mine.norms[0, :5].all()
     # And that by which the scan itself takes it: what is added to b_t is added to h_t.
     head = ops.convert_to_numpy(models[0].layers[-1].kernel)[:, 0]
@@ -429,12 +432,28 @@ def test_a_subclass_with_a_recurrence_of_its_own_keeps_it(base: Any) -> None:
             h, after = super().scanned(x, states, mask)
             return 2 * h, after
 
+    class OwnCell(MinGRUCell):
+        def coefficients(self, x: Any) -> Any:
+            (a,), (b,) = super().coefficients(x)
+            return (a,), (2 * b,)
+
+    class Doubled(tt.MinGRU):
+        cell_class = OwnCell
+
     x = values(np.random.default_rng(18), 2, 5, 3)
     twice, once = Twice(4), base(4)
+    if base is tt.MinLSTM:
+        twice, once = Doubled(4), tt.MinGRU(4)  # of a linear recurrence twice as large, from a state of zero
     for layer in (twice, once):
         layer.build(x.shape)
         filled(layer, np.random.default_rng(19))
     once.set_weights(twice.get_weights())
+    (row,) = tt.explain(twice)
+    assert row.path == "parallel scan" and "a recurrence of its own" in row.reason
+    model = keras.Sequential([keras.Input((5, 3)), twice])
+    model.compile(loss="mse")
+    flow = next(iter(tt.gradient_flow(model, x, np.zeros((2, 4), np.float32)).values()))
+    assert not flow.native and flow.norms.all()
     np.testing.assert_allclose(called(twice, x)[0], 2 * called(once, x)[0], **CLOSE)
 
 
@@ -455,7 +474,13 @@ def test_explain_says_what_is_a_scan_and_accelerate_leaves_it_alone() -> None:
     class Mine(tt.MinLSTM):
         """What a user makes of it."""
 
-    assert "subclass of MinLSTM" in tt.explain(keras.Sequential([keras.Input((8, 2)), Mine(3)]))[0].reason
+    class Looped(tt.MinLSTM):
+        def inner_loop(self, *given: Any, **named: Any) -> Any:
+            return super().inner_loop(*given, **named)
+
+    (mine,), (looped,) = (tt.explain(keras.Sequential([keras.Input((8, 2)), kind(3)])) for kind in (Mine, Looped))
+    assert mine.path == "native kernel"
+    assert looped.path == "Keras's loop" and "subclass of MinLSTM" in looped.reason
 
 
 @pytest.mark.parametrize("kind", LAYERS)

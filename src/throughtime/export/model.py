@@ -137,7 +137,7 @@ def model_outputs(graph: Graph, model: keras.Model, given: dict[str, Value]) -> 
         if made is None:
             raise ArgumentError(
                 f"{said(layer)} is not among what can be exported; docs/stream.md lists it. For other models Keras has "
-                "model.export(path, format='onnx'), without lengths."
+                "model.export(path, format='onnx'), without lengths, after tt.to_keras(model)."
             )
         return made(graph, layer, *args, **kwargs)
 

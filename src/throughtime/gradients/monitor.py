@@ -195,8 +195,7 @@ class GradientMonitor(keras.callbacks.Callback):
             raise ArgumentError(
                 "GradientMonitor: the model has no recurrent layer; one with a SimpleRNN, GRU, LSTM or RNN is accepted."
             )
-        scans = "it is a parallel scan, which leaves no norms behind."
-        slow = {row.layer: row.reason or scans for row in explain(model) if row.path != NATIVE}
+        slow = {row.layer: row.reason for row in explain(model) if row.path != NATIVE}
         if self.probe is None and len(slow) == len(layers):
             raise ArgumentError(
                 f"GradientMonitor sees no layer of this model: {_said(slow)} Give a batch, "

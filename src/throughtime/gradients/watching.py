@@ -20,7 +20,7 @@ import numpy as np
 from keras import ops
 
 from ..kernels import native
-from ..layers.fused import Fused
+from ..layers.explanation import runs_as_ours
 from ..layers.lru import LRUCell
 from ..layers.paths import why_not_fused
 
@@ -89,7 +89,7 @@ def _watched(stock: type) -> type:
             arrays = [
                 ops.convert_to_numpy(ops.cast(one, "float32")) for one in (sequences, *keras.tree.flatten(states))
             ]
-            fused = issubclass(stock, Fused) and why_not_fused(self, sequences, mask=valid) is None
+            fused = runs_as_ours(stock) and why_not_fused(self, sequences, mask=valid) is None
             last, outputs, after = stock.inner_loop(self, **given)  # type: ignore[attr-defined]
             units = self.cell.state_size[1] if isinstance(self.cell, LRUCell) else last.shape[-1]
             watch.calls.append(Call(fused, units, arrays[0], seen, arrays[1:]))

@@ -159,8 +159,9 @@ def forward(
         problem: the cell and the sizes.
         x: ``(B, T, F)`` float32, features side by side; what it holds at masked steps is never read.
         mask: ``(B, T)`` bool or uint8, nonzero at valid steps; None: all valid.
-        h0, c0: ``(B, H)`` float32; None: zeros. c0 for the LSTM alone.
-        kernel, recurrent_kernel, bias: ``(F, G*H)``, ``(H, G*H)`` and ``(G*H,)`` float32, as Keras lays them out.
+        h0, c0: ``(B, H)`` float32; None: zeros. c0 for LSTM and LRU alone.
+        kernel, recurrent_kernel, bias: ``(F, G*H)``, ``(H, G*H)`` and ``(G*H,)`` float32, as Keras lays them out; of
+            minGRU, minLSTM and LRU as in problem.py.
         recurrent_bias: ``(G*H,)``, for ``"gru"`` alone.
         sequences: y is wanted.
         keep: activations are kept for one ``backward``, under the ticket that is returned.

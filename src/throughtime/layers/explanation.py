@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import keras
 import numpy as np
@@ -13,11 +13,12 @@ import numpy as np
 from ..errors import ArgumentError
 from ..kernels import native
 from ..kernels.schedule import need, written
+from .fused import Fused
 from .paths import cell_name, recurrent_layers, state_units, why_not_fused
 from .recurrent import OURS
 from .scanned import LRU, SCANNED, Scanned
 
-FUSED = (*OURS.values(), *SCANNED)  # layers that run on the native kernel, where nothing keeps them from it
+FUSED: tuple[Any, ...] = (*OURS.values(), *SCANNED)  # layers that run on the native kernel, where nothing keeps them from it
 _WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
 NATIVE, SCAN, KERAS = "native kernel", "parallel scan", "Keras's loop"
 FORWARD = 1 / 3  # of the multiplications of a training step are those of its forward pass
@@ -167,7 +168,8 @@ def _states_of_lru(layer: keras.layers.RNN, batch_size: int, steps: int) -> str:
 
 
 def _scanned(layer: Scanned, batch_size: int, steps: int) -> str:
-    values = HELD_BY_SCAN[keras.backend.backend()][type(layer).__name__]
+    kind = next(ours.__name__ for ours in SCANNED if isinstance(layer, ours))
+    values = HELD_BY_SCAN[keras.backend.backend()][kind]
     size = np.dtype(layer.compute_dtype).itemsize
     held = written(values * size * batch_size * steps * state_units(layer))
     return f"about {held}: all steps, {values} values a step and unit"
@@ -179,18 +181,23 @@ def _lost(layer: keras.Layer | None) -> str | None:
     return f"this Keras's {type(layer).__name__} does not pass the mask on; tt.accelerate(model) makes it."
 
 
+def runs_as_ours(kind: Any) -> bool:
+    """Whether a class is one of ours, or a subclass that leaves alone what we replace."""
+    return issubclass(kind, Fused) and kind.inner_loop in [ours.inner_loop for ours in FUSED]
+
+
 def _path(layer: keras.layers.RNN) -> tuple[str, str]:
     """The way and, where it is not the kernel's, why."""
-    if type(layer) in SCANNED:
+    if not runs_as_ours(type(layer)):
+        return KERAS, _why_not_ours(layer)
+    if isinstance(layer, Scanned):
         loop = layer.why_not_scanned()
         if loop is not None:
             return KERAS, loop
         reason = why_not_fused(layer)
         return (NATIVE, "") if reason is None else (SCAN, reason)
-    if type(layer) in OURS.values():
-        reason = why_not_fused(layer)
-        return (NATIVE, "") if reason is None else (KERAS, reason)
-    return KERAS, _why_not_ours(layer)
+    reason = why_not_fused(layer)
+    return (NATIVE, "") if reason is None else (KERAS, reason)
 
 
 def _why_not_ours(layer: keras.layers.RNN) -> str:

@@ -135,7 +135,7 @@ def why_not_fused(layer: keras.layers.RNN, *tensors: Any, mask: Any = None) -> s
 
 def _why_not_by_settings(layer: keras.layers.RNN) -> str | None:
     cell = layer.cell
-    if type(cell) in SCANNED_CELLS:
+    if hasattr(layer, "by_scan"):
         return _why_not_scanned(layer)
     if layer.recurrent_dropout:
         return f"recurrent_dropout={layer.recurrent_dropout} is not in the kernel; dropout= is, and is as fast as none."
@@ -164,6 +164,8 @@ def _why_not_scanned(layer: keras.layers.RNN) -> str | None:
         return "tt.to_keras(model) put it on a scan in Keras's operations; tt.accelerate(model) puts it back."
     if layer.unroll:
         return "unroll=True asks for Keras's unrolled loop; leave it out, the kernel is faster."
+    if type(layer.cell) not in SCANNED_CELLS or not layer.has_our_recurrence():
+        return f"{type(layer).__name__} has a recurrence of its own, which the kernel does not have."
     if cell_name(layer) is None:
         return f"activation={_said(layer.cell.activation)}; the kernel has None, 'tanh' and 'g'."
     if layer.compute_dtype not in FUSED_DTYPES:

@@ -50,10 +50,14 @@ class Scanned(Fused, keras.layers.RNN):
     def units(self) -> int:
         return self.cell.units
 
+    def has_our_recurrence(self) -> bool:
+        """Not so of a subclass with a ``scanned`` of its own."""
+        return type(self).scanned in [ours.scanned for ours in SCANNED]
+
     def why_not_scanned(self, mask: Any = None) -> str | None:
         """Why the next call runs in Keras's loop, and how to mend it; None where it does not."""
         if self.unroll:
-            return "unroll=True asks for Keras's unrolled loop; leave it out, the scan is faster."
+            return "unroll=True asks for Keras's unrolled loop; leave it out, the kernel is faster."
         if mask is not None and len(mask.shape) != 2:
             return f"the mask has shape {tuple(mask.shape)}; one of shape (batch, steps) is accepted."
         return None
@@ -71,9 +75,7 @@ class Scanned(Fused, keras.layers.RNN):
 
     def computed(self, sequences: Any, states: list[Any], mask: Any, training: bool) -> tuple[Any, Any, Any]:
         """What ``inner_loop`` gives: on the kernel, by a scan, or in Keras's loop."""
-        ours = next(cell for cell in type(self).__mro__ if cell in SCANNED)
-        as_here = type(self).scanned is ours.scanned  # a subclass may have a recurrence of its own
-        if as_here and why_not_fused(self, sequences, mask=mask) is None:
+        if why_not_fused(self, sequences, mask=mask) is None:
             return self.on_kernel(sequences, states, mask, training)
         if mask is not None and len(mask.shape) == 2:
             sequences = _cleared(sequences, mask)
@@ -199,7 +201,7 @@ class _Minimal(Scanned):
 
 @keras.saving.register_keras_serializable(package="throughtime")
 class MinGRU(_Minimal):
-    """minGRU (Feng et al. 2024, arXiv:2410.01201): a GRU whose gates see the input alone, computed in parallel.
+    """minGRU (Feng et al. 2024, arXiv:2410.01201): a GRU whose gates see the input alone.
 
     h_t = (1 - z_t) h_{t-1} + z_t h~_t, with z_t = sigmoid(W_z x_t + b_z) and h~_t = activation(W_h x_t + b_h). With one
     of the activations below it runs on the native kernel; with others, and on a GPU, by a parallel scan.
@@ -241,7 +243,7 @@ class MinGRU(_Minimal):
 
 @keras.saving.register_keras_serializable(package="throughtime")
 class MinLSTM(_Minimal):
-    """minLSTM (Feng et al. 2024, arXiv:2410.01201): an LSTM whose gates see the input alone, computed in parallel.
+    """minLSTM (Feng et al. 2024, arXiv:2410.01201): an LSTM whose gates see the input alone.
 
     h_t = f'_t h_{t-1} + i'_t h~_t, with f' = f / (f + i) and i' = i / (f + i), f, i and h~ from the input as in MinGRU.
     There is one state, h, and no output gate. Arguments, outputs, errors and limits are those of ``MinGRU``.
@@ -258,7 +260,7 @@ class MinLSTM(_Minimal):
 
 @keras.saving.register_keras_serializable(package="throughtime")
 class LRU(Scanned):
-    """The linear recurrent unit (Orvieto et al. 2023, arXiv:2303.06349): a complex diagonal recurrence, in parallel.
+    """The linear recurrent unit (Orvieto et al. 2023, arXiv:2303.06349): a complex diagonal recurrence.
 
     h_t = lambda h_{t-1} + gamma (B x_t), y_t = activation(Re(C h_t) + D x_t + bias). It is linear over time: put what
     is not linear, such as Dense layers with an activation, between layers of it, as the paper does.

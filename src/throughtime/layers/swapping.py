@@ -13,7 +13,7 @@ import keras
 
 from ..errors import ArgumentError, first_line
 from ..kernels.schedule import byte_count
-from .explanation import FUSED, WRAPPERS
+from .explanation import WRAPPERS, runs_as_ours
 from .explanation import explain as explain
 from .paths import bytes_a_step, why_not_fused
 from .recurrent import OURS
@@ -25,7 +25,8 @@ def accelerate(model: keras.Layer, *, memory: int | str | None = None) -> keras.
 
     Weights, optimizer, compiled losses and the names in saved files stay as they are. SimpleRNN, GRU and LSTM are found
     in nested models, Bidirectional, TimeDistributed and subclassed models; a subclass of them is left alone, since it
-    may override what we replace. What a layer cannot do on the kernel goes on in Keras's loop: see ``explain``.
+    may override what we replace. What a layer cannot do on the kernel goes on in Keras's loop: see ``explain``. MinGRU,
+    MinLSTM and LRU are on it anyway, and come back to it after ``to_keras``.
 
     Args:
         model: a keras.Model, compiled or not, trained or not; or a layer.
@@ -62,7 +63,7 @@ def set_memory(model: keras.Layer, memory: int | str) -> None:
         ArgumentError: no number of bytes, or no layer that could keep to it.
     """
     budget = byte_count(memory)
-    layers = [layer for layer in _layers(model) if type(layer) in FUSED and why_not_fused(layer) is None]
+    layers = [layer for layer in _layers(model) if runs_as_ours(type(layer)) and why_not_fused(layer) is None]
     if not layers:
         raise ArgumentError(
             f"memory={memory!r} is given, and no layer of the model runs on the native kernel; tt.explain(model) says "
@@ -76,7 +77,8 @@ def set_memory(model: keras.Layer, memory: int | str) -> None:
 def to_keras(model: keras.Layer) -> keras.Layer:
     """Gives a model Keras's own recurrent layers back, in place: for export, second derivatives, or comparison.
 
-    MinGRU, MinLSTM and LRU, which Keras does not have, are computed by a parallel scan in Keras's operations.
+    MinGRU, MinLSTM and LRU, which Keras does not have, are computed by a parallel scan in Keras's operations. That is
+    no part of a saved file, nor of a copy made from a config, such as ``clone_model``'s.
 
     Masks go on being passed on. On TensorFlow ``jit_compile`` stays False until the model is compiled again.
 
