@@ -18,7 +18,8 @@ from .paths import cell_name, recurrent_layers, state_units, why_not_fused
 from .recurrent import OURS
 from .scanned import LRU, SCANNED, Scanned
 
-FUSED: tuple[Any, ...] = (*OURS.values(), *SCANNED)  # layers that run on the native kernel, where nothing keeps them from it
+# Layers that run on the native kernel, where nothing keeps them from it.
+FUSED: tuple[Any, ...] = (*OURS.values(), *SCANNED)
 _WITH_UNITS = keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM
 NATIVE, SCAN, KERAS = "native kernel", "parallel scan", "Keras's loop"
 FORWARD = 1 / 3  # of the multiplications of a training step are those of its forward pass
