@@ -202,7 +202,7 @@ void backward_shard(const BackwardWork &work) {
       }
     }
     if constexpr (CELL == TT_LRU) {
-      for (int panel = 0; panel < P; ++panel) {
+      for (int panel = 0; work.sums.factor != nullptr && panel < P; ++panel) {
         Cell::add_factor(chunk.tokens, kept.gates + panel * gate_panel, kept.h_before + panel * token_panel,
                          kept.c_before + panel * token_panel, work.sums.factor + panel * 32);
       }

@@ -56,7 +56,7 @@ struct Layout {
                           // has a single slot
 };
 
-inline Layout layout_of(int32_t cell) {
+constexpr Layout layout_of(int32_t cell) {
   switch (cell) {
     case TT_LSTM: return {4, 0, 4, 0, 4, 2, 2};              // i, f, g, o
     case TT_GRU: return {4, 0, 3, 1, 3, 3, 3};               // n, z, r, and h's own part of n

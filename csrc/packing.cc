@@ -132,8 +132,7 @@ Packing::Packing(const tt_problem &problem)
 Packed Packing::pack(const tt_inputs &inputs, bool transposed, bool dx, int threads, Block &block) const {
   const int64_t F = problem_.features, H = problem_.units;
   const size_t bias_floats = panels(H) * layout_.slots * kLane;
-  const size_t factor_floats = problem_.cell == TT_LRU ? panels(H) * 2 * kLane : 0;
-  size_t floats = bias_floats + factor_floats;
+  size_t floats = bias_floats + factor_floats();
   if (transposed) {
     if (dx) floats += transposed_group_floats(x_) * transposed_groups(F);
     floats += transposed_group_floats(h_) * transposed_groups(H);
@@ -169,13 +168,13 @@ Packed Packing::pack(const tt_inputs &inputs, bool transposed, bool dx, int thre
   }
   pieces.run(threads, floats);
 
-  if (factor_floats != 0) {
+  if (factor_floats() != 0) {
     packed.factor = next;
-    std::fill(next, next + factor_floats, 0.0f);
+    std::fill(next, next + factor_floats(), 0.0f);
     for (int64_t unit = 0; unit < H; ++unit) {
       for (int part = 0; part < 2; ++part) next[factor_at(unit, part)] = inputs.recurrent_kernel[2 * unit + part];
     }
-    next += factor_floats;
+    next += factor_floats();
   }
 
   float *const bias = next;
@@ -199,23 +198,24 @@ Packed Packing::pack(const tt_inputs &inputs, bool transposed, bool dx, int thre
 
 size_t Packing::sum_floats() const {
   return x_.floats(problem_.features) + h_.floats(problem_.units) +
-         (has_candidate_ ? candidate_.floats(problem_.units) : 0) + panels(problem_.units) * (layout_.slots + 2) * kLane;
+         (has_candidate_ ? candidate_.floats(problem_.units) : 0) + panels(problem_.units) * layout_.slots * kLane +
+         factor_floats();
 }
+
+size_t Packing::factor_floats() const { return problem_.cell == TT_LRU ? panels(problem_.units) * 2 * kLane : 0; }
 
 Sums Packing::sums(float *floats, const tt_gradients &gradients) const {
   Sums sums{};
   float *const recurrent = floats + x_.floats(problem_.features);
   float *const candidate = recurrent + h_.floats(problem_.units);
+  float *const bias = candidate + (has_candidate_ ? candidate_.floats(problem_.units) : 0);
   if (gradients.dkernel != nullptr) sums.kernel = floats;
   if (gradients.drecurrent_kernel != nullptr) {
     sums.recurrent = recurrent;
     sums.candidate = has_candidate_ ? candidate : nullptr;
+    sums.factor = factor_floats() != 0 ? bias + panels(problem_.units) * layout_.slots * kLane : nullptr;
   }
-  float *const bias = candidate + (has_candidate_ ? candidate_.floats(problem_.units) : 0);
-  if (problem_.cell == TT_LRU) sums.factor = bias + panels(problem_.units) * layout_.slots * kLane;
-  if (gradients.dbias != nullptr || gradients.drecurrent_bias != nullptr) {
-    sums.bias = bias;
-  }
+  if (gradients.dbias != nullptr || gradients.drecurrent_bias != nullptr) sums.bias = bias;
   return sums;
 }
 
@@ -236,7 +236,7 @@ void Packing::unpack(const std::vector<Sums> &sums, const tt_gradients &gradient
   }
   pieces.run(threads, sum_floats() * sums.size());
 
-  if (problem_.cell == TT_LRU && gradients.drecurrent_kernel != nullptr) {
+  if (factor_floats() != 0 && gradients.drecurrent_kernel != nullptr) {
     for (int64_t unit = 0; unit < H; ++unit) {
       for (int part = 0; part < 2; ++part) {
         float sum = 0.0f;

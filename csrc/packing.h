@@ -41,6 +41,8 @@ class Packing {
   void unpack(const std::vector<Sums> &sums, const tt_gradients &gradients, int threads) const;
 
  private:
+  size_t factor_floats() const;  // of an LRU's lambda
+
   const tt_problem problem_;
   const Layout layout_;
   Columns x_, h_, candidate_;

@@ -1,41 +1,32 @@
 // How a shard's arrays lie, and rows into and out of them. Included after cells.h and gemm.h by kernels_*.cc alone.
 #pragma once
 
-// Each cell's layout again, as constants; layout_of is what the packing reads.
+// A cell's functions with its layout as constants.
+template <int32_t CELL, class FUNCTIONS>
+struct LaidOut : FUNCTIONS {
+  static constexpr Layout kLayout = layout_of(CELL);
+  static constexpr int kSlots = kLayout.slots, kXs = kLayout.x_slots, kXTile = kLayout.x_tile;
+  static constexpr int kH = kLayout.h_slot, kHs = kLayout.h_slots, kHTile = kLayout.h_tile;
+};
+
 template <int32_t CELL>
 struct Plan;
 template <>
-struct Plan<TT_LSTM> : Lstm {
-  static constexpr int kSlots = 4, kX = 0, kXs = 4, kXTile = 2, kH = 0, kHs = 4, kHTile = 2;
-};
+struct Plan<TT_LSTM> : LaidOut<TT_LSTM, Lstm> {};
 template <>
-struct Plan<TT_GRU> : Gru {
-  static constexpr int kSlots = 4, kX = 0, kXs = 3, kXTile = 3, kH = 1, kHs = 3, kHTile = 3;
-};
+struct Plan<TT_GRU> : LaidOut<TT_GRU, Gru> {};
 template <>
-struct Plan<TT_GRU_RESET_BEFORE> : GruResetBefore {
-  static constexpr int kSlots = 4, kX = 0, kXs = 3, kXTile = 3, kH = 1, kHs = 2, kHTile = 2;
-};
+struct Plan<TT_GRU_RESET_BEFORE> : LaidOut<TT_GRU_RESET_BEFORE, GruResetBefore> {};
 template <>
-struct Plan<TT_RNN_TANH> : SimpleRnn<false> {
-  static constexpr int kSlots = 1, kX = 0, kXs = 1, kXTile = 2, kH = 0, kHs = 1, kHTile = 2;
-};
+struct Plan<TT_RNN_TANH> : LaidOut<TT_RNN_TANH, SimpleRnn<false>> {};
 template <>
-struct Plan<TT_RNN_RELU> : SimpleRnn<true> {
-  static constexpr int kSlots = 1, kX = 0, kXs = 1, kXTile = 2, kH = 0, kHs = 1, kHTile = 2;
-};
+struct Plan<TT_RNN_RELU> : LaidOut<TT_RNN_RELU, SimpleRnn<true>> {};
 template <>
-struct Plan<TT_MIN_GRU> : MinGru {
-  static constexpr int kSlots = 2, kX = 0, kXs = 2, kXTile = 2, kH = 0, kHs = 0, kHTile = 1;
-};
+struct Plan<TT_MIN_GRU> : LaidOut<TT_MIN_GRU, MinGru> {};
 template <>
-struct Plan<TT_MIN_LSTM> : MinLstm {
-  static constexpr int kSlots = 4, kX = 0, kXs = 3, kXTile = 3, kH = 0, kHs = 0, kHTile = 1;
-};
+struct Plan<TT_MIN_LSTM> : LaidOut<TT_MIN_LSTM, MinLstm> {};
 template <>
-struct Plan<TT_LRU> : Lru {
-  static constexpr int kSlots = 2, kX = 0, kXs = 2, kXTile = 2, kH = 0, kHs = 0, kHTile = 1;
-};
+struct Plan<TT_LRU> : LaidOut<TT_LRU, Lru> {};
 
 // Of an LRU the whole state is the output, real parts before imaginary ones.
 template <int32_t CELL>

@@ -1,43 +1,42 @@
-// The entry of kernels_*.cc: a function for each cell; minGRU's and minLSTM's reads how the candidate is activated. Included after forward.h and backward.h.
+// The entry of kernels_*.cc: a function for each cell; those of minGRU and minLSTM read how the candidate is activated.
+// Included after forward.h and backward.h.
 #pragma once
 
 // Sequences are in order of length, so those without a valid step come last.
 inline int with_steps(const Shard &shard) { return shard.events; }
 
-inline void forward(const ForwardWork &work) {
-  switch (work.problem->cell) {
-    case TT_RNN_TANH: forward_shard<TT_RNN_TANH>(work); break;
-    case TT_RNN_RELU: forward_shard<TT_RNN_RELU>(work); break;
-    case TT_GRU: forward_shard<TT_GRU>(work); break;
-    case TT_GRU_RESET_BEFORE: forward_shard<TT_GRU_RESET_BEFORE>(work); break;
-    case TT_LSTM: forward_shard<TT_LSTM>(work); break;
+template <int32_t CELL>
+struct Chosen {
+  static constexpr int32_t kCell = CELL;
+};
+
+// Calls run with the cell as a constant.
+template <class Run>
+TT_INLINE void choose(int32_t cell, Run run) {
+  switch (cell) {
+    case TT_RNN_TANH: return run(Chosen<TT_RNN_TANH>{});
+    case TT_RNN_RELU: return run(Chosen<TT_RNN_RELU>{});
+    case TT_GRU: return run(Chosen<TT_GRU>{});
+    case TT_GRU_RESET_BEFORE: return run(Chosen<TT_GRU_RESET_BEFORE>{});
+    case TT_LSTM: return run(Chosen<TT_LSTM>{});
     case TT_MIN_GRU:
     case TT_MIN_GRU_TANH:
-    case TT_MIN_GRU_G: forward_shard<TT_MIN_GRU>(work); break;
+    case TT_MIN_GRU_G: return run(Chosen<TT_MIN_GRU>{});
     case TT_MIN_LSTM:
     case TT_MIN_LSTM_TANH:
-    case TT_MIN_LSTM_G: forward_shard<TT_MIN_LSTM>(work); break;
-    case TT_LRU: forward_shard<TT_LRU>(work); break;
+    case TT_MIN_LSTM_G: return run(Chosen<TT_MIN_LSTM>{});
+    case TT_LRU: return run(Chosen<TT_LRU>{});
   }
+}
+
+inline void forward(const ForwardWork &work) {
+  choose(work.problem->cell, [&](auto cell) { forward_shard<cell.kCell>(work); });
   if (work.first_chunk > 0) return;
   for (int i = with_steps(*work.shard); i < work.shard->sequences; ++i) forward_empty(work, work.shard->sequence[i]);
 }
 
 inline void backward(const BackwardWork &work) {
-  switch (work.problem->cell) {
-    case TT_RNN_TANH: backward_shard<TT_RNN_TANH>(work); break;
-    case TT_RNN_RELU: backward_shard<TT_RNN_RELU>(work); break;
-    case TT_GRU: backward_shard<TT_GRU>(work); break;
-    case TT_GRU_RESET_BEFORE: backward_shard<TT_GRU_RESET_BEFORE>(work); break;
-    case TT_LSTM: backward_shard<TT_LSTM>(work); break;
-    case TT_MIN_GRU:
-    case TT_MIN_GRU_TANH:
-    case TT_MIN_GRU_G: backward_shard<TT_MIN_GRU>(work); break;
-    case TT_MIN_LSTM:
-    case TT_MIN_LSTM_TANH:
-    case TT_MIN_LSTM_G: backward_shard<TT_MIN_LSTM>(work); break;
-    case TT_LRU: backward_shard<TT_LRU>(work); break;
-  }
+  choose(work.problem->cell, [&](auto cell) { backward_shard<cell.kCell>(work); });
   if (work.first_chunk > 0) return;
   for (int i = with_steps(*work.shard); i < work.shard->sequences; ++i) backward_empty(work, work.shard->sequence[i]);
 }

@@ -131,9 +131,8 @@ typedef struct {
   float *drecurrent_bias;   /* (G*H), TT_GRU only */
   float *dh0;               /* (B, H) */
   float *dc0;               /* (B, H), LSTM and LRU only */
-  float *norms;             /* (B, T): the Euclidean norm over units of dL/dh_k at valid step k, of LRU over the parts of s,
-                               all ways to the loss
-                               together; 0 at masked steps */
+  float *norms;             /* (B, T): the Euclidean norm over units of dL/dh_k at valid step k, all ways to the loss
+                               together, of LRU that of dL/ds_k; 0 at masked steps */
   int32_t tap;              /* not 0: the norms are also left under this number, see tt_tap */
 } tt_gradients;
 

@@ -191,14 +191,11 @@ def _path(layer: keras.layers.RNN) -> tuple[str, str]:
     """The way and, where it is not the kernel's, why."""
     if not runs_as_ours(type(layer)):
         return KERAS, _why_not_ours(layer)
-    if isinstance(layer, Scanned):
-        loop = layer.why_not_scanned()
-        if loop is not None:
-            return KERAS, loop
-        reason = why_not_fused(layer)
-        return (NATIVE, "") if reason is None else (SCAN, reason)
     reason = why_not_fused(layer)
-    return (NATIVE, "") if reason is None else (KERAS, reason)
+    if reason is None:
+        return NATIVE, ""
+    scanned = isinstance(layer, Scanned) and layer.why_not_scanned() is None
+    return SCAN if scanned else KERAS, reason
 
 
 def _why_not_ours(layer: keras.layers.RNN) -> str:

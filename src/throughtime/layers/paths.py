@@ -20,6 +20,7 @@ FUSED_DTYPES = ("float32", "float16", "bfloat16")
 # Not subclasses, which may compute otherwise.
 SCANNED_CELLS: dict[type, str] = {MinGRUCell: "mingru", MinLSTMCell: "minlstm", LRUCell: "lru"}
 CANDIDATES = {keras.activations.linear: "", keras.activations.tanh: "_tanh", g: "_g"}
+UNROLLED = "unroll=True asks for Keras's unrolled loop; leave it out, the kernel is faster."
 
 
 def _op() -> ModuleType | None:
@@ -107,6 +108,13 @@ def _recurrent_layers(
         yield from _recurrent_layers(part, within, layer, seen)
 
 
+def why_not_mask(mask: Any) -> str | None:
+    """Why a call with this mask, or None, runs in Keras's loop, or None."""
+    if mask is None or len(mask.shape) == 2:
+        return None
+    return f"the mask has shape {tuple(mask.shape)}; one of shape (batch, steps) is accepted."
+
+
 def why_not_fused(layer: keras.layers.RNN, *tensors: Any, mask: Any = None) -> str | None:
     """Why a layer's next call does not run on the native kernel, and how to mend it; None where it does.
 
@@ -120,11 +128,9 @@ def why_not_fused(layer: keras.layers.RNN, *tensors: Any, mask: Any = None) -> s
         >>> why_not_fused(keras.layers.GRU(4, recurrent_dropout=0.5))
         'recurrent_dropout=0.5 is not in the kernel; dropout= is, and is as fast as none.'
     """
-    reason = _why_not_by_settings(layer)
+    reason = _why_not_by_settings(layer) or why_not_mask(mask)
     if reason is not None:
         return reason
-    if mask is not None and len(mask.shape) != 2:
-        return f"the mask has shape {tuple(mask.shape)}; one of shape (batch, steps) is accepted."
     op = _op()
     if op is None:
         return f"the kernel serves JAX, PyTorch and TensorFlow, and KERAS_BACKEND is {keras.backend.backend()}."
@@ -135,14 +141,14 @@ def why_not_fused(layer: keras.layers.RNN, *tensors: Any, mask: Any = None) -> s
 
 def _why_not_by_settings(layer: keras.layers.RNN) -> str | None:
     cell = layer.cell
-    if hasattr(layer, "by_scan"):
+    if not isinstance(layer, keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM):
         return _why_not_scanned(layer)
     if layer.recurrent_dropout:
         return f"recurrent_dropout={layer.recurrent_dropout} is not in the kernel; dropout= is, and is as fast as none."
     if layer.dropout == 1:
         return "dropout=1.0 drops all in some of Keras's loops and nothing in others; the kernel takes rates below 1."
     if layer.unroll:
-        return "unroll=True asks for Keras's unrolled loop; leave it out, the kernel is faster."
+        return UNROLLED
     if isinstance(layer, keras.layers.LSTM | keras.layers.GRU):
         if layer.activation is not keras.activations.tanh:
             return f"activation={_said(layer.activation)}; the kernel has 'tanh', the default."
@@ -160,10 +166,10 @@ def _why_not_by_settings(layer: keras.layers.RNN) -> str | None:
 
 
 def _why_not_scanned(layer: keras.layers.RNN) -> str | None:
+    if layer.unroll:
+        return UNROLLED
     if layer.by_scan:
         return "tt.to_keras(model) put it on a scan in Keras's operations; tt.accelerate(model) puts it back."
-    if layer.unroll:
-        return "unroll=True asks for Keras's unrolled loop; leave it out, the kernel is faster."
     if type(layer.cell) not in SCANNED_CELLS or not layer.has_our_recurrence():
         return f"{type(layer).__name__} has a recurrence of its own, which the kernel does not have."
     if cell_name(layer) is None:

@@ -26,7 +26,7 @@ from .fused import Fused
 from .paths import why_not_fused
 
 
-class _Fused(Fused):
+class _Ours(Fused):
     """What the three layers override in Keras's."""
 
     def __init__(self, *args: Any, memory: int | str | None = None, **options: Any) -> None:
@@ -53,7 +53,7 @@ class _Fused(Fused):
         return self.on_kernel(sequences, states, mask, training)
 
 
-class SimpleRNN(_Fused, keras.layers.SimpleRNN):
+class SimpleRNN(_Ours, keras.layers.SimpleRNN):
     """``keras.layers.SimpleRNN`` (Elman 1990) on a native kernel that works on valid steps only.
 
     Takes the arguments of ``keras.layers.SimpleRNN``, and has its weights and saved files. ``activation="tanh"`` or
@@ -68,7 +68,7 @@ class SimpleRNN(_Fused, keras.layers.SimpleRNN):
     __module__ = "keras.layers"  # what a saved file says
 
 
-class GRU(_Fused, keras.layers.GRU):
+class GRU(_Ours, keras.layers.GRU):
     """``keras.layers.GRU`` (Cho et al. 2014) on a native kernel that works on valid steps only.
 
     Takes the arguments of ``keras.layers.GRU``, and has its weights and saved files. The default activations, with
@@ -83,7 +83,7 @@ class GRU(_Fused, keras.layers.GRU):
     __module__ = "keras.layers"
 
 
-class LSTM(_Fused, keras.layers.LSTM):
+class LSTM(_Ours, keras.layers.LSTM):
     """``keras.layers.LSTM`` (Hochreiter & Schmidhuber 1997) on a native kernel that works on valid steps only.
 
     Takes the arguments of ``keras.layers.LSTM``, and has its weights and saved files. The default activations, without

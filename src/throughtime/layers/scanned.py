@@ -24,7 +24,7 @@ from ..kernels.schedule import byte_count
 from .fused import Fused
 from .lru import LRUCell
 from .minimal import LIMITS, MinGRUCell, MinLSTMCell
-from .paths import why_not_fused
+from .paths import UNROLLED, why_not_fused, why_not_mask
 from .scan import Number, scan
 
 
@@ -56,11 +56,7 @@ class Scanned(Fused, keras.layers.RNN):
 
     def why_not_scanned(self, mask: Any = None) -> str | None:
         """Why the next call runs in Keras's loop, and how to mend it; None where it does not."""
-        if self.unroll:
-            return "unroll=True asks for Keras's unrolled loop; leave it out, the kernel is faster."
-        if mask is not None and len(mask.shape) != 2:
-            return f"the mask has shape {tuple(mask.shape)}; one of shape (batch, steps) is accepted."
-        return None
+        return UNROLLED if self.unroll else why_not_mask(mask)
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
         states = self.states_before(initial_state)
