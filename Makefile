@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What the native library is built from. Folders are among it, because their time is new where a file was removed.
 KERNELS := CMakeLists.txt $(shell find csrc -name tests -prune -o -print)
 
-.PHONY: demo test lint types check docs browser native sanitize wheel clean
+.PHONY: demo test thorough lint types check docs browser native sanitize wheel clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/demo.installed  ## train on real sequences and write runs/demo/report.html
@@ -16,6 +16,12 @@ test: $(VENV)/test.installed browser  ## all tests on JAX, then those that train
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -n auto
 	KERAS_BACKEND=torch $(BIN)/python -m pytest -n auto -m backend
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n auto -m backend
+
+# What is exhaustive: fuzz of every file type that is read, and the like. Before a release, or an issue is closed.
+thorough: $(VENV)/test.installed
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n auto --thorough -m thorough
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n auto --thorough -m "thorough and backend"
+	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n auto --thorough -m "thorough and backend"
 
 lint: $(VENV)/test.installed
 	$(BIN)/ruff check src tests benchmarks

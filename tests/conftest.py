@@ -50,7 +50,15 @@ EVERYWHERE = ("killed",)  # what a stop in the middle leaves is each backend's o
 PROGRAMS = {"jax": 1, "tensorflow": 9}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--thorough", action="store_true", help="also run what is marked thorough: minutes to hours")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--thorough"):
+        exhaustive = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=exhaustive)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
     backend = os.environ.get("KERAS_BACKEND", "")
     if backend not in ("jax", "torch", "tensorflow") or config.args != config.getini("testpaths"):
         return
