@@ -25,6 +25,7 @@ ORDER = (
     "data.sequences",
     "data.arrays",
     "data.sources data.columns",
+    "data.stamps",
     "data.rows",
     "data.targets",
     "data.tables",

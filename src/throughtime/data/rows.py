@@ -10,6 +10,7 @@ from ..errors import DataError
 from ..ragged import offsets_from_lengths
 from . import columns as col
 from .sources import Table
+from .stamps import times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ def arrange(table: Table, sequence: str | None, time: str | None) -> Rows:
     stamps = None
     if time is not None:
         col.refuse_other(time, table.type(time))
-        stamps = col.times(time, table.take(time))
+        stamps = times(time, table.take(time))
     order = _order(group, stamps)
     if stamps is not None:
         stamps = stamps if order is None else stamps[order]

@@ -17,6 +17,7 @@ from . import columns as col
 from .rows import Rows, arrange
 from .sequences import TASKS, Forecast, Schema, SequenceData, Task
 from .sources import Table, open_table
+from .stamps import uneven
 from .targets import learned, past, refuse_target_kinds, refuse_unchanging, target_like
 
 
@@ -86,7 +87,7 @@ def read_table(
         refuse_unchanging(made)
         notes.append(f"A forecast of {listed(made.names, 6)}, {forecast.horizon} step(s) ahead, as horizon= was given.")
         if rows.time is not None:
-            notes.extend(filter(None, [col.uneven(rows.time, rows.offsets)]))
+            notes.extend(filter(None, [uneven(rows.time, rows.offsets)]))
     else:
         task, made = learned(table, targets, rows, sequence, task, notes)
     numbers, number_names = _numbers(table, [n for n in inputs if _is(table, n, "number", "missing")], rows, notes)
@@ -176,7 +177,7 @@ def read_like(
     notes: list[str] = []
     target = None if absent or not schema.target else target_like(table, schema, rows, per)
     if schema.task == "forecast" and rows.time is not None:
-        notes.extend(filter(None, [col.uneven(rows.time, rows.offsets)]))
+        notes.extend(filter(None, [uneven(rows.time, rows.offsets)]))
     numbers, _ = _numbers(table, list(schema.numbers), rows, None)
     codes, levels, _ = _categories(table, list(schema.categories), rows, None)
     return SequenceData(
