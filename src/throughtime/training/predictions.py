@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from ..data.batching import Batches
+from ..data.calendars import following_times
 from ..data.examples import Examples
-from ..data.seasons import following_times
 from ..data.sequences import Schema, SequenceData
 from ..data.transforms import Preparation
 from ..errors import DataError, RunError, listed
