@@ -6,7 +6,7 @@ passes, so it goes over a change of daylight saving by the hour; days, weeks and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +26,8 @@ LEAST_SHARE = 1 / 3
 CHANCE = 0.05
 # Of the stamps that opening hours allow so many are there: holidays and half days are missing.
 LEAST_PRESENT = 0.7
+# A grid with so many of its stamps has gaps, and no closing times: nights and weekends are more.
+FULL = 0.85
 # A series with fewer rows may follow the calendar of the training series without showing it: Wednesday to Friday.
 FEW = 30
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -41,6 +43,7 @@ class Calendar:
         kind: "step": equal steps; "week": the same times in each week; "month": the same days in each month.
         step: "step": nanoseconds; "month": months. Numbers that are no dates: their step.
         local: "step": of the wall clock, and not of time that passes.
+        of_day: the one time of the day, in nanoseconds; None where there are several.
         open: "week": the nanoseconds since Monday, 0:00, as (first, last, step) of runs of equal steps.
         days: "month": days of the month, 31 for the last one; "nth weekday": weekday (0 is Monday), and n from 0.
         rule: "month": what stands in the place of a day of the month.
@@ -50,6 +53,7 @@ class Calendar:
     kind: Literal["step", "week", "month"]
     step: float = 0
     local: bool = False
+    of_day: int | None = None
     open: tuple[tuple[int, int, int], ...] = ()
     days: tuple[int, ...] = ()
     rule: Rule = ""
@@ -133,12 +137,13 @@ def find_calendar(time: np.ndarray, zone: str | None = None) -> Calendar | None:
     if time.dtype.kind != "M":
         return _step_of_numbers(time)
     at = time.astype("datetime64[ns]").view(np.int64)
-    local = zones.to_local(time, zone).astype("datetime64[ns]").view(np.int64)
-    if (local % DAY == local[0] % DAY).all():
-        return _find_days(local // DAY, int(local[0] % DAY))
+    local = _local(time, zone)
+    of_day = _time_of_day(time, local, zone)
+    if of_day is not None:
+        return replace(_find_days(local // DAY, of_day), of_day=of_day)
     steps = np.diff(at)
     step = _grid(steps)
-    if step is not None and (steps == step).all():
+    if step is not None and len(time) >= FULL * (1 + (at[-1] - at[0]) / step):
         return Calendar(kind="step", step=step)
     found = _find_week(local)
     if found is not None:
@@ -150,6 +155,28 @@ def find_calendar(time: np.ndarray, zone: str | None = None) -> Calendar | None:
     if step is not None:
         return Calendar(kind="step", step=step, local=True)
     return Calendar(kind="step", step=_middle(steps), sure=False)
+
+
+def _local(time: np.ndarray, zone: str | None) -> np.ndarray:
+    """``(n,)`` nanoseconds of the wall clock since 1970."""
+    return zones.to_local(time.astype("datetime64[ns]"), zone).view(np.int64)
+
+
+def _time_of_day(time: np.ndarray, local: np.ndarray, zone: str | None) -> int | None:
+    """The one time of the day, in nanoseconds, that all stamps have; None where they have several.
+
+    A day on which daylight saving skips that time (midnight, in Chile) has the moment it is skipped.
+    """
+    times = local % DAY
+    of_day = int(times[0]) if len(times) < 3 else int(np.sort(times)[len(times) // 2])
+    odd = times != of_day
+    if odd.any():
+        if zone is None or odd.mean() > 0.1:
+            return None
+        wanted = (local[odd] // DAY * DAY + of_day).view("datetime64[ns]")
+        if (zones.to_utc(wanted, zone) != time[odd]).any():
+            return None
+    return of_day
 
 
 def _step_of_numbers(time: np.ndarray) -> Calendar:
@@ -219,9 +246,10 @@ def _open_days(days: np.ndarray, *, sure: bool) -> np.ndarray | None:
     if len(opened) == 7 or not closed:
         return None
     share = (present[inside].sum() + 1) / (inside.sum() + 2)
-    # A day of the week that was passed once may be a gap; two in a row, as a weekend, or once each week, hardly.
-    times = np.bincount(weekday, minlength=7)[np.setdiff1d(np.arange(7), opened)]
-    if share < 0.5 or (1 - share) ** closed > CHANCE or (times < 1).any():
+    # What is left out once may be a gap, if it is not a Saturday and a Sunday.
+    shut = np.setdiff1d(np.arange(7), opened)
+    weeks = np.bincount(weekday, minlength=7)[shut].min()
+    if share < 0.5 or (1 - share) ** closed > CHANCE or weeks < (1 if shut.tolist() == [5, 6] else 2):
         return None
     if not sure and (len(every) < 21 or share < LEAST_PRESENT):
         return None
@@ -244,6 +272,7 @@ def _find_week(local: np.ndarray) -> Calendar | None:
     # The first day and the last are seen in part.
     possible = len(spanned) * len(of_day) - int((of_day < local[0] % DAY).sum()) - int((of_day > local[-1] % DAY).sum())
     share = len(local) / possible
+    of_day = _without_holes(of_day, (len(local) + 1) / (possible + 2), len(spanned))
     slots = (opened[:, None] * DAY + of_day).reshape(-1)
     weeks = (local[-1] - local[0]) / WEEK
     if weeks >= 3:
@@ -257,6 +286,21 @@ def _find_week(local: np.ndarray) -> Calendar | None:
     if (around == around[0]).all():
         return None  # open all week
     return Calendar(kind="week", open=_runs(slots))
+
+
+def _without_holes(of_day: np.ndarray, share: float, days: int) -> np.ndarray:
+    """Times of the day with those between them that may be missing on each of the ``days`` by chance."""
+    gaps = np.diff(np.append(of_day, of_day[0] + DAY))
+    step = gaps.min()
+    if (gaps % step != 0).any():
+        return of_day
+    absent = gaps // step - 1
+    chance = (1 - share) ** (days * absent) * (DAY // step)
+    filled = [
+        time + step * np.arange(1 + (count if likely else 0))
+        for time, count, likely in zip(of_day, absent, chance >= CHANCE / 10, strict=True)
+    ]
+    return np.unique(np.concatenate(filled) % DAY)
 
 
 def _runs(times: np.ndarray) -> tuple[tuple[int, int, int], ...]:
@@ -368,11 +412,16 @@ def following_times(
         >>> following_times(months, 2).astype("datetime64[D]").astype(str).tolist()
         ['2024-03-31', '2024-04-30']
     """
+    return _after(time, count, settle_calendar(time, calendar, zone), zone)
+
+
+def settle_calendar(time: np.ndarray, recorded: Calendar | None, zone: str | None = None) -> Calendar | None:
+    """The calendar of ``time``; where that is short and tells little, ``recorded``, unless a stamp contradicts it."""
     found = find_calendar(time, zone)
+    if recorded is None or len(time) >= FEW:
+        return found
     unsure = found is None or not found.sure
-    if calendar is not None and len(time) < FEW and (unsure or calendar.kind != "step"):
-        found = calendar if _continues(time, calendar, zone) else found
-    return _after(time, count, found, zone)
+    return recorded if (unsure or recorded.kind != "step") and _continues(time, recorded, zone) else found
 
 
 def _continues(time: np.ndarray, calendar: Calendar, zone: str | None) -> bool:
@@ -384,10 +433,17 @@ def _continues(time: np.ndarray, calendar: Calendar, zone: str | None) -> bool:
     if len(time) > 1:
         made = _after(time[:1], int(len(time) / LEAST_SHARE), calendar, zone)
         return bool(np.isin(time[1:], made).all())
-    local = zones.to_local(time.astype("datetime64[ns]"), zone).view(np.int64)
+    local = _local(time, zone)
     if calendar.kind == "week":
         return bool(((local - MONDAY) % WEEK)[0] in calendar.times_of_week())
     return calendar.kind == "step" or bool(local[0] // DAY in _days_of_months(_parts(local // DAY)[0], calendar))
+
+
+def count_missing(time: np.ndarray, calendar: Calendar, zone: str | None = None) -> int:
+    """How many stamps of ``calendar`` lie between the last ``RECENT`` of ``time`` and are not among them."""
+    time = time[-RECENT:]
+    made = _after(time[:1], 4 * len(time), calendar, zone)
+    return max(0, int((made <= time[-1]).sum()) - (len(time) - 1))
 
 
 def _after(time: np.ndarray, count: int, calendar: Calendar | None, zone: str | None) -> np.ndarray:
@@ -398,7 +454,11 @@ def _after(time: np.ndarray, count: int, calendar: Calendar | None, zone: str | 
     last = time[-1:].astype("datetime64[ns]")
     if calendar.kind == "step" and not calendar.local:
         return _stamps_after(int(last.view(np.int64)[0]), count, int(calendar.step)).astype(time.dtype)
-    local = int(zones.to_local(last, zone).view(np.int64)[0])
+    local = int(_local(last, zone)[0])
+    if calendar.of_day is not None and local % DAY != calendar.of_day:
+        wanted = local - local % DAY + calendar.of_day
+        if (zones.to_utc(np.array([wanted]).view("datetime64[ns]"), zone) == last).all():
+            local = wanted  # the last stamp is a time that daylight saving skipped
     if calendar.kind == "step":
         made = _stamps_after(local, count, int(calendar.step))
     elif calendar.kind == "week":

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import DataError
 from ..ragged import offsets_from_lengths
 from . import columns as col
+from .calendars import Stamps, settle_calendar
 from .sources import Table
-from .stamps import times
+from .stamps import explain_repeats, read_times
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Where the rows of the table go: row ``order[n]`` becomes row ``n`` (None: they lie right already)."""
+    """Where the rows of the table go: row ``order[n]`` becomes row ``n`` (None: they lie right already).
+
+    ``stamps`` is how the time column is written, and ``notes`` what was decided about it.
+    """
 
     order: np.ndarray | None
     offsets: np.ndarray
     ids: np.ndarray
     time: np.ndarray | None
+    stamps: Stamps | None = None
+    notes: tuple[str, ...] = ()
 
     def move(self, values: np.ndarray) -> np.ndarray:
         return values if self.order is None else values[self.order]
@@ -32,7 +38,8 @@ class Rows:
         return not changes.any()
 
 
-def arrange(table: Table, sequence: str | None, time: str | None) -> Rows:
+def arrange(table: Table, sequence: str | None, time: str | None, like: Stamps | None = None) -> Rows:
+    """``like``: how the time column was written in the table trained on, where this is another one."""
     count = table.rows
     group: np.ndarray | None = None
     ids: np.ndarray = np.arange(1)
@@ -48,15 +55,21 @@ def arrange(table: Table, sequence: str | None, time: str | None) -> Rows:
         group, ids = col.groups(column)
         del column
     offsets = offsets_from_lengths([count] if group is None else np.bincount(group, minlength=len(ids)))
-    stamps = None
+    stamps, written = None, None
+    notes: list[str] = []
     if time is not None:
         col.refuse_other(time, table.type(time))
-        stamps = times(time, table.take(time))
+        stamps, written = read_times(time, table.take(time), like=like, text=lambda: table.text(str(time)), notes=notes)
     order = _order(group, stamps)
     if stamps is not None:
         stamps = stamps if order is None else stamps[order]
-        _refuse_repeats(stamps, offsets, ids, sequence, str(time))
-    return Rows(order=order, offsets=offsets, ids=ids, time=stamps)
+        assert written is not None
+        _refuse_repeats(stamps, offsets, ids, sequence, str(time), written.zone)
+        longest = int(np.argmax(np.diff(offsets)))
+        series = stamps[offsets[longest] : offsets[longest + 1]]
+        calendar = settle_calendar(series, None if like is None else like.calendar, written.zone)
+        written = replace(written, calendar=calendar)
+    return Rows(order=order, offsets=offsets, ids=ids, time=stamps, stamps=written, notes=tuple(notes))
 
 
 def _order(group: np.ndarray | None, stamps: np.ndarray | None) -> np.ndarray | None:
@@ -81,11 +94,16 @@ def _order(group: np.ndarray | None, stamps: np.ndarray | None) -> np.ndarray | 
     return np.argsort(key, kind="stable")
 
 
-def _refuse_repeats(stamps: np.ndarray, offsets: np.ndarray, ids: np.ndarray, sequence: str | None, time: str) -> None:
+def _refuse_repeats(
+    stamps: np.ndarray, offsets: np.ndarray, ids: np.ndarray, sequence: str | None, time: str, zone: str | None
+) -> None:
     same = stamps[1:] == stamps[:-1]
     same[offsets[1:-1] - 1] = False
     if not same.any():
         return
+    explained = explain_repeats(stamps[1:][same], time) if zone is None else None
+    if explained is not None:
+        raise DataError(explained)
     row = int(same.argmax())
     if sequence is None:
         where, mend = "", "name the column that tells several series apart as sequence="

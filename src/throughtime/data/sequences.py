@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import ArgumentError, DataError, listed, one_of
 from ..ragged import Ragged, offsets_from_lengths, positions
 from . import splits
+from .calendars import Stamps
 from .seasons import choose_window, find_season
 
 Task = Literal["classify", "regress", "tag", "forecast"]
@@ -66,7 +67,7 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """Which columns of a table play which part: enough to read another table in the same way. JSON-friendly."""
+    """Which columns of a table play which part, and how its time is written: to read another table in the same way."""
 
     task: Task
     target: tuple[str, ...] = ()
@@ -74,6 +75,17 @@ class Schema:
     time: str | None = None
     numbers: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    stamps: Stamps | None = field(default=None, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "stamps": self.stamps and self.stamps.to_json()}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Schema:
+        """The Schema that ``to_json`` wrote; files of earlier versions have no stamps."""
+        stamps = stored.get("stamps")
+        roles: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in stored.items()}
+        return cls(**{**roles, "stamps": None if stamps is None else Stamps.from_json(stamps)})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -64,6 +64,7 @@ class Table:
         types: Mapping[str, pa.DataType] | None = None,
         hidden: Sequence[str] = (),
         roles: Mapping[str, str] | None = None,
+        text: Callable[[str], pa.ChunkedArray] | None = None,
     ) -> None:
         doubled = sorted(name for name, count in Counter(names).items() if count > 1)
         if doubled:
@@ -78,6 +79,7 @@ class Table:
         self.roles = dict(roles or {})  # what the format itself says columns are for: argument -> column
         self.rows = rows
         self._read = read
+        self._text = text
         self._types = dict(types or {})
         self._held: dict[str, pa.ChunkedArray] = {}
 
@@ -91,6 +93,10 @@ class Table:
         column = self._held.pop(name) if name in self._held else self._read(name)
         # Arrow sorts and takes no string views yet.
         return column.cast("large_string") if str(column.type) == "string_view" else column
+
+    def text(self, name: str) -> pa.ChunkedArray | None:
+        """A column as the file has it, where that is text; None for what has types of its own."""
+        return None if self._text is None else self._text(name)
 
     def require(self, argument: str, name: str) -> None:
         """Raises DataError unless there is such a column."""
@@ -243,11 +249,16 @@ def _arrow(path: Path) -> Table:
     return _held(path.name, table)
 
 
-def _held(source: str, table: pa.Table, roles: Mapping[str, str] | None = None) -> Table:
+def _held(
+    source: str,
+    table: pa.Table,
+    roles: Mapping[str, str] | None = None,
+    text: Callable[[str], pa.ChunkedArray] | None = None,
+) -> Table:
     names = [name.strip() for name in table.column_names]
     columns = {name: table.column(i) for i, name in enumerate(names)}
     types = {name: column.type for name, column in columns.items()}
-    return Table(source=source, names=names, rows=table.num_rows, read=columns.pop, types=types, roles=roles)
+    return Table(source=source, names=names, rows=table.num_rows, read=columns.pop, types=types, roles=roles, text=text)
 
 
 def _text(path: Path) -> Table:
@@ -289,7 +300,15 @@ def _text(path: Path) -> Table:
             f"{path.name} has no row of column names: its first line holds numbers, {listed(names, 3)}; "
             "add a line of names above it."
         )
-    return _held(path.name, table)
+
+    def text(name: str) -> pa.ChunkedArray:
+        column = table.column_names[names.index(name)]
+        alone = csv.ConvertOptions(
+            null_values=MISSING, strings_can_be_null=True, include_columns=[column], column_types={column: pa.string()}
+        )
+        return csv.read_csv(path, parse_options=csv.ParseOptions(**parse), convert_options=alone).column(0)
+
+    return _held(path.name, table, text=text)
 
 
 def _bad_row(path: Path, parse: dict[str, Any]) -> str:

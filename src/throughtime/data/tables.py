@@ -8,6 +8,7 @@ let go one after the other, so that ten million rows need little more memory tha
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -82,12 +83,13 @@ def read_table(
     if forecast is None:
         refuse_target_kinds(table, targets, task)
     rows = arrange(table, sequence, time)
+    notes.extend(rows.notes)
     if forecast is not None:
         task, made = "forecast", past(table, targets, rows, target in (None, "*"), notes)
         refuse_unchanging(made)
         notes.append(f"A forecast of {listed(made.names, 6)}, {forecast.horizon} step(s) ahead, as horizon= was given.")
         if rows.time is not None:
-            notes.extend(filter(None, [uneven(rows.time, rows.offsets)]))
+            notes.extend(filter(None, [uneven(rows.time, rows.offsets, rows.stamps)]))
     else:
         task, made = learned(table, targets, rows, sequence, task, notes)
     numbers, number_names = _numbers(table, [n for n in inputs if _is(table, n, "number", "missing")], rows, notes)
@@ -115,6 +117,7 @@ def read_table(
             time=time,
             numbers=tuple(number_names),
             categories=tuple(text),
+            stamps=rows.stamps,
         ),
         forecast=forecast,
         source=table.source,
@@ -173,11 +176,11 @@ def read_like(
                 f"column {name!r} holds numbers in the table trained on, and {table.type(name)} values in "
                 f"{table.source}; convert it to numbers."
             )
-    rows = arrange(table, schema.sequence, schema.time)
-    notes: list[str] = []
+    rows = arrange(table, schema.sequence, schema.time, schema.stamps)
+    notes: list[str] = list(rows.notes)
     target = None if absent or not schema.target else target_like(table, schema, rows, per)
     if schema.task == "forecast" and rows.time is not None:
-        notes.extend(filter(None, [uneven(rows.time, rows.offsets)]))
+        notes.extend(filter(None, [uneven(rows.time, rows.offsets, rows.stamps)]))
     numbers, _ = _numbers(table, list(schema.numbers), rows, None)
     codes, levels, _ = _categories(table, list(schema.categories), rows, None)
     return SequenceData(
@@ -188,7 +191,7 @@ def read_like(
         target=target,
         ids=rows.ids,
         time=rows.time,
-        schema=schema,
+        schema=replace(schema, stamps=rows.stamps),
         forecast=forecast,
         source=table.source,
         notes=tuple(notes),

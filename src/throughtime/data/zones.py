@@ -1,10 +1,13 @@
 """Time zones: instants as local time and back, the zone that offsets follow, hours that daylight saving repeats.
 
-PyArrow converts whole columns, zoneinfo answers for single stamps; both read the system's time zone database.
+PyArrow converts whole columns, zoneinfo answers for single stamps; both read the system's time zone database. PyArrow
+(26) ends daylight saving with the year 2037, where the database's list of changes ends and its rule goes on, so later
+stamps are left to zoneinfo.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
@@ -20,6 +23,8 @@ COMMON = (
 )  # fmt: skip
 # A skipped hour is looked for in gaps up to this long; a longer gap that lies over one is missing rows.
 LONGEST_SKIP = np.timedelta64(1, "D")
+# From here on PyArrow's conversions are not those of the rule, see above.
+LISTED_UNTIL = np.datetime64("2037-01-01", "ns")
 
 
 def is_utc(zone: str | None) -> bool:
@@ -46,7 +51,8 @@ def to_local(time: np.ndarray, zone: str | None) -> np.ndarray:
     import pyarrow.compute as pc
 
     instants = pa.array(time.astype("datetime64[ns]")).cast(pa.timestamp("ns", "UTC")).cast(pa.timestamp("ns", zone))
-    return pc.local_timestamp(instants).cast(pa.int64()).to_numpy().view("datetime64[ns]")
+    made = pc.local_timestamp(instants).cast(pa.int64()).to_numpy().view("datetime64[ns]")
+    return _by_rule(made, time, zone, _offset_at)
 
 
 def to_utc(local: np.ndarray, zone: str | None) -> np.ndarray:
@@ -57,7 +63,39 @@ def to_utc(local: np.ndarray, zone: str | None) -> np.ndarray:
     import pyarrow.compute as pc
 
     times = pc.assume_timezone(pa.array(local), zone, ambiguous="earliest", nonexistent="latest")
-    return times.cast(pa.int64()).to_numpy().view("datetime64[ns]")
+    made = times.cast(pa.int64()).to_numpy().view("datetime64[ns]")
+    return _by_rule(made, local, zone, _offset_to_utc)
+
+
+def _by_rule(
+    made: np.ndarray, given: np.ndarray, zone: str | None, offset: Callable[[ZoneInfo, datetime], timedelta]
+) -> np.ndarray:
+    """``made`` with what PyArrow converts wrongly put right."""
+    late = given >= LISTED_UNTIL
+    if not late.any() or zone is None or zone not in available_timezones():
+        return made
+    hours, place = np.unique(given[late].astype("datetime64[s]"), return_inverse=True)
+    shifts = [offset(_zone(zone), one) for one in hours.tolist()]
+    made = made.copy()
+    made[late] = given[late] + np.array(shifts, "timedelta64[s]")[place]
+    return made
+
+
+def _offset_at(zone: ZoneInfo, instant: datetime) -> timedelta:
+    return instant.replace(tzinfo=UTC).astimezone(zone).utcoffset() or timedelta(0)
+
+
+def _offset_to_utc(zone: ZoneInfo, local: datetime) -> timedelta:
+    first, second = (local - (local.replace(tzinfo=zone, fold=fold).utcoffset() or timedelta(0)) for fold in (0, 1))
+    if first <= second:
+        return first - local
+    # Skipped: between the two the offset changes, and that moment is asked for.
+    low, high = second, first
+    while high - low > timedelta(seconds=1):
+        middle = low + (high - low) // 2
+        middle -= timedelta(microseconds=middle.microsecond)
+        low, high = (middle, high) if _offset_at(zone, middle) == _offset_at(zone, second) else (low, middle)
+    return high - local
 
 
 def find_zone(time: np.ndarray, offsets: np.ndarray, first: str | None = None) -> str | None:
