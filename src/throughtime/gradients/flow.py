@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import ArgumentError
 from ..kernels import native
 from ..layers.paths import recurrent_layers
+from .building import build, copy_loss, loss_apart
 from .differentiate import derivative_of, nothing_lasts
 from .trajectory import Trajectory, trajectory
 from .watching import Call, Watch, new_tap, tapped, watched
@@ -243,15 +244,18 @@ class Probe:
             )
         x, y, sample_weight = (_first(one, sequences) for one in (x, y, sample_weight))
         chosen = None if loss is None else keras.losses.get(loss)
+        self._model, self._loss = model, copy_loss(model)
 
         def total() -> Any:
             predicted = model(x, training=False)
             if chosen is not None:
                 return keras.ops.mean(chosen(y, predicted))
-            return model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=sample_weight, training=False)
+            return model._compute_loss(x=x, y=y, y_pred=predicted, sample_weight=sample_weight, training=False)
 
-        with nothing_lasts(), watched(self.layers) as watches:
-            model(x, training=False)
+        build(model, x)
+        # The first loss is computed outside of any trace: what it builds has values then.
+        with nothing_lasts(), watched(self.layers) as watches, loss_apart(model, self._loss):
+            total()
         self.calls = {name: watch.calls for name, watch in watches.items()}
         # The norms of a layer that is called twice are those of its last call.
         self.natively = {
@@ -278,7 +282,8 @@ class Probe:
 
     def __call__(self) -> GradientFlow:
         """The flow at the weights that the model has now."""
-        with tapped(self.natively, self._taps), watched(self._probed) as self._watches:
+        apart = loss_apart(self._model, self._loss)
+        with tapped(self.natively, self._taps), watched(self._probed) as self._watches, apart:
             value, by_weight, by_probe = self._derivative(self._zeros)
             found = {name: native.tapped(tap) for name, tap in self._taps.items()}
         left = iter(by_probe)
