@@ -14,7 +14,7 @@ from ..errors import ArgumentError
 from . import data_rules, model_rules, training_rules
 from .evidence import Evidence
 from .findings import Diagnosis, folded
-from .given import given
+from .given import given, rows
 from .keeping import untouched
 
 # Rules that look at arrays alone, and still hold where the model cannot be called.
@@ -75,7 +75,7 @@ def check(
     data = given(model, x, y, validation_data=validation_data, fit=fit, series=series, task=task)
     if not any(isinstance(layer, keras.layers.RNN) for layer in model._flatten_layers()):
         raise ArgumentError("the model has no recurrent layer; one with a SimpleRNN, GRU, LSTM or RNN is accepted.")
-    with untouched(model), warnings.catch_warnings(), np.errstate(all="ignore"):
+    with untouched(model, rows(data.x, slice(data.batch_size))), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # a probe's own, such as Keras's on masks that end: they become findings
         evidence = Evidence(model, data, train, seconds)
         called = evidence.trace.failed is None

@@ -89,7 +89,7 @@ def _feeds(evidence: Evidence, layer: keras.layers.Embedding, array: np.ndarray)
 def single_time_step(evidence: Evidence) -> Finding | None:
     flow = evidence.flow
     for name, call in evidence.recurrent:
-        if call.inputs[0].shape[1] != 1 or call.layer.stateful or len(call.inputs) > 1:
+        if call.inputs[0].shape[1] != 1 or call.inputs[0].ndim != 3 or call.layer.stateful or len(call.inputs) > 1:
             continue
         norm = None
         if flow is not None:

@@ -10,16 +10,21 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..gradients.building import copy_loss, is_built, loss_apart
 from ..gradients.differentiate import random_state_kept
 from ..layers.paths import recurrent_layers
+from .tracing import traced
 
 
 @contextmanager
-def untouched(model: keras.Model) -> Iterator[None]:
+def untouched(model: keras.Model, x: Any) -> Iterator[None]:
     """Weights, carried states, metrics, optimizer, compiled functions and random state are put back at the end.
 
-    A block may train the model, compile it anew with ``keras.Model.compile``, and fail.
+    A block may train the model, compile it anew with ``keras.Model.compile``, and fail. A model that is not
+    built is built on ``x``. The compiled loss is another one within the block, which may be built and count.
     """
+    if not is_built(model):
+        traced(model, x)  # what stops it is said by who looks at the trace
     variables = every_variable(model)
     values = [_copy(variable.value) for variable in variables]
     attributes = {id(part): (part, dict(part.__dict__)) for part in _with_functions(model)}
@@ -28,7 +33,7 @@ def untouched(model: keras.Model) -> Iterator[None]:
     seeds = keras.src.backend.common.global_state.get_global_attribute("global_seed_generator")
     seed = None if seeds is None else _copy(seeds.state.value)
     try:
-        with random_state_kept():
+        with random_state_kept(), loss_apart(model, copy_loss(model)):
             yield
     finally:
         for part, before in attributes.values():

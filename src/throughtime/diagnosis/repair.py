@@ -98,7 +98,7 @@ def repair(
     data = held_out(data)
     codes = {one.code for top in diagnosis for one in (top, *top.folded)}
     steps = steps or (LONG if codes & set(LATE) else STEPS)
-    with untouched(model), warnings.catch_warnings(), np.errstate(all="ignore"):
+    with untouched(model, rows(data.x, slice(data.batch_size))), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # of copies, such as on masks that end in them as in the user's
         evidence = Evidence(model, data, True, seconds)
         if evidence.trace.failed is not None:

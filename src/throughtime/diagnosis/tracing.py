@@ -15,6 +15,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from ..gradients.building import build
+
 
 @dataclass
 class LayerCall:
@@ -91,6 +93,11 @@ def traced(model: keras.Model, x: Any, *, change: Change | None = None) -> Trace
     """
     trace = Trace()
     stack: list[str] = []
+    unbuilt: Exception | None = None
+    try:
+        build(model, x)
+    except Exception as error:  # the call stops as well, and there it is known in which layer
+        unbuilt = error
     with _swapped(model, trace, stack, change), keras.StatelessScope():
         try:
             given = keras.tree.map_structure(ops.convert_to_tensor, x)
@@ -99,6 +106,9 @@ def traced(model: keras.Model, x: Any, *, change: Change | None = None) -> Trace
             # Any of Keras's, the framework's or the user's own: it is shown to the user, with the layer.
             trace.failed = (stack[-1] if stack else model.name, error)
             return trace
+    if unbuilt is not None:  # fit builds it before it calls it
+        trace.failed = (model.name, unbuilt)
+        return trace
     flat = keras.tree.flatten(outputs)
     names = list(getattr(model, "output_names", None) or [])
     if isinstance(outputs, dict):

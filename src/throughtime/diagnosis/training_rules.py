@@ -24,7 +24,7 @@ def unscaled_input(evidence: Evidence) -> Finding | None:
     for name, call in evidence.recurrent:
         values = call.inputs[0].astype(float)
         use = np.ones(values.shape[:2], bool) if call.mask_in is None else call.mask_in.astype(bool)
-        flat = values[use]
+        flat = values[use].reshape(-1, values.shape[-1])  # of images, each pixel
         flat = flat[np.isfinite(flat).all(axis=1)]
         if not len(flat):
             continue

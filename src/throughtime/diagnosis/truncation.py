@@ -236,7 +236,7 @@ def horizon_report(
             "are accepted."
         )
     data = held_out(data)
-    with untouched(model), warnings.catch_warnings(), np.errstate(all="ignore"):
+    with untouched(model, rows(data.x, slice(data.batch_size))), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         evidence = Evidence(model, data, True, seconds)
         if evidence.trace.failed is not None:

@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import ArgumentError
 from ..kernels import native
 from ..layers.paths import recurrent_layers
+from .building import build, copy_loss, loss_apart
 from .differentiate import derivative_of, nothing_lasts
 from .trajectory import Trajectory, trajectory
 from .watching import Call, Watch, new_tap, tapped, watched
@@ -36,7 +37,7 @@ class LayerFlow:
     Args:
         layer: its name, as ``explain`` has it; a layer that was called several times has ``#2``, ``#3`` added.
         cell: its class.
-        units: H, of the state that is the output.
+        units: H, of the state that is the output; of a ConvLSTM all values of its state.
         norms: (B, T) float32, of dL/dh_t over units; 0 at masked steps.
         mask: (B, T) bool, True at valid steps.
         trajectory: gate saturation and Lyapunov exponent; None for cells whose equations are not known.
@@ -130,10 +131,15 @@ class GradientFlow(Mapping[str, LayerFlow]):
         layers: by name.
         loss: of the batch.
         weights: the norm of the gradient by each variable, by its path.
+        unseen: why other layers are not in it, by name.
     """
 
-    def __init__(self, layers: Mapping[str, LayerFlow], *, loss: float, weights: Mapping[str, float]) -> None:
+    def __init__(
+        self, layers: Mapping[str, LayerFlow], *, loss: float, weights: Mapping[str, float],
+        unseen: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.layers, self.loss, self.weights = dict(layers), loss, dict(weights)
+        self.unseen = dict(unseen or {})
 
     def __getitem__(self, layer: str) -> LayerFlow:
         return self.layers[layer]
@@ -170,6 +176,7 @@ class GradientFlow(Mapping[str, LayerFlow]):
         ]
         lines.append(f"loss {self.loss:.6g}, gradient norm {self.global_norm:.3g}; horizon: steps back that hold "
                      f"{SHARE:.0%} of the gradient")  # fmt: skip
+        lines += [f"not seen: {name}: {why}" for name, why in self.unseen.items()]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -243,21 +250,33 @@ class Probe:
             )
         x, y, sample_weight = (_first(one, sequences) for one in (x, y, sample_weight))
         chosen = None if loss is None else keras.losses.get(loss)
+        self._model, self._loss = model, copy_loss(model)
 
         def total() -> Any:
             predicted = model(x, training=False)
             if chosen is not None:
                 return keras.ops.mean(chosen(y, predicted))
-            return model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=sample_weight, training=False)
+            return model._compute_loss(x=x, y=y, y_pred=predicted, sample_weight=sample_weight, training=False)
 
-        with nothing_lasts(), watched(self.layers) as watches:
-            model(x, training=False)
+        build(model, x)
+        # The first loss is computed outside of any trace: what it builds has values then.
+        with nothing_lasts(), watched(self.layers) as watches, loss_apart(model, self._loss):
+            total()
         self.calls = {name: watch.calls for name, watch in watches.items()}
+        self.unseen = {
+            name: f"{type(self.layers[name].cell).__name__} gives out what is none of its states, so dL/dh_t cannot be "
+            "seen from outside; a cell whose output is a state is accepted."
+            for name, seen in self.calls.items() if not all(one.places for one in seen)
+        }  # fmt: skip
+        if len(self.unseen) == len(self.layers):
+            raise ArgumentError(" ".join(f"gradient_flow: {name}: {why}" for name, why in self.unseen.items()))
         # The norms of a layer that is called twice are those of its last call.
         self.natively = {
             name: self.layers[name] for name, seen in self.calls.items() if len(seen) == 1 and seen[0].fused
         }
-        self._probed = {name: layer for name, layer in self.layers.items() if name not in self.natively}
+        self._probed = {
+            name: layer for name, layer in self.layers.items() if name not in self.natively and name not in self.unseen
+        }
         self._zeros = [_zeros(call) for name in self._probed for call in self.calls[name]]
         self._taps = {name: new_tap() for name in self.natively}
         self._watches: Mapping[str, Watch] = {}
@@ -265,7 +284,7 @@ class Probe:
         def probing(probes: list[Any]) -> Any:
             left = iter(probes)
             for name, watch in self._watches.items():
-                watch.probes = iter([next(left) for _ in self.calls[name]])
+                watch.probes = iter([(call, next(left)) for call in self.calls[name]])
             return total()
 
         # A frozen layer makes no backward pass unless something of it is differentiated by.
@@ -278,12 +297,13 @@ class Probe:
 
     def __call__(self) -> GradientFlow:
         """The flow at the weights that the model has now."""
-        with tapped(self.natively, self._taps), watched(self._probed) as self._watches:
+        apart = loss_apart(self._model, self._loss)
+        with tapped(self.natively, self._taps), watched(self._probed) as self._watches, apart:
             value, by_weight, by_probe = self._derivative(self._zeros)
             found = {name: native.tapped(tap) for name, tap in self._taps.items()}
         left = iter(by_probe)
         flows = {}
-        for name, layer in self.layers.items():
+        for name, layer in self._seen():
             for number, call in enumerate(self.calls[name], 1):
                 mask = call.mask
                 if name in self.natively:
@@ -303,16 +323,19 @@ class Probe:
             path: float(np.linalg.norm(gradient.astype(np.float64)))
             for path, gradient in zip(self._variables, by_weight, strict=False)
         }
-        return GradientFlow(flows, loss=value, weights=weights)
+        return GradientFlow(flows, loss=value, weights=weights, unseen=self.unseen)
 
     def trajectories(self) -> list[Trajectory | None]:
         """Gates and exponents, in the order of the layers of a flow, at the weights that the probe was made with."""
         few = slice(TRAJECTORIES)
         return [
             trajectory(layer, call.inputs[few], call.mask[few], [state[few] for state in call.states])
-            for name, layer in self.layers.items()
+            for name, layer in self._seen()
             for call in self.calls[name]
         ]
+
+    def _seen(self) -> list[tuple[str, keras.layers.RNN]]:
+        return [(name, layer) for name, layer in self.layers.items() if name not in self.unseen]
 
 
 def gradient_flow(
@@ -350,7 +373,7 @@ def gradient_flow(
     flow = probe()
     found = zip(flow.values(), probe.trajectories(), strict=True)
     layers = {one.layer: replace(one, trajectory=path) for one, path in found}
-    return GradientFlow(layers, loss=flow.loss, weights=flow.weights)
+    return GradientFlow(layers, loss=flow.loss, weights=flow.weights, unseen=flow.unseen)
 
 
 def _zeros(call: Call) -> np.ndarray:

@@ -17,6 +17,7 @@ from keras import ops
 
 from ..errors import ArgumentError
 from ..layers.paths import recurrent_layers
+from .building import build, copy_loss, loss_apart
 from .differentiate import gradients_of
 from .flow import gradient_flow
 
@@ -120,6 +121,12 @@ def locate(
         raise ArgumentError("the model is not compiled; model.compile(loss=...) first.")
     batch = {"x": x, "y": y, "sample_weight": sample_weight}
     batch = {name: _arrays(one) for name, one in batch.items() if one is not None}
+    build(model, batch["x"])
+    with loss_apart(model, copy_loss(model)):
+        return _located(model, batch, training)
+
+
+def _located(model: keras.Model, batch: dict[str, Any], training: bool) -> NonFinite | None:
     first, gradients = _whole(model, batch, training)
     if _finite(first.loss) and all(map(_finite, gradients)):
         return None
@@ -157,7 +164,7 @@ def loss_with(model: keras.Model, values: list[np.ndarray], batch: tuple[Any, An
     mapping = [
         (one, ops.convert_to_tensor(value, one.dtype)) for one, value in zip(model.variables, values, strict=True)
     ]
-    with keras.StatelessScope(state_mapping=mapping):
+    with keras.StatelessScope(state_mapping=mapping), loss_apart(model, copy_loss(model)):
         predicted = model(given["x"], training=False)
         return float(ops.convert_to_numpy(_loss(model, given, predicted, False)))
 

@@ -10,6 +10,7 @@ through later steps.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,19 +32,33 @@ _TAPS = itertools.count(1)  # numbers of taps, each used once in a process
 class Call:
     """One call of a recurrent layer: what it was given, by place in time.
 
-    ``inputs`` (B, T, F) and ``states`` (B, H) each are float32, ``mask`` (B, T) bool. ``fused``: on the native kernel.
+    ``inputs`` (B, T, F) and ``states`` (B, H) each are float32, ``mask`` (B, T) bool; of images they have more axes.
+
+    Args:
+        fused: on the native kernel.
+        shape: of the state that is the output, for one sequence; of an LRU, real and imaginary parts of its state.
+        places: of that state among the states, laid flat; none where the output is no state.
     """
 
     fused: bool
-    units: int  # of the state that is the output; of an LRU, real and imaginary parts of its state
+    shape: tuple[int, ...]
     inputs: np.ndarray
     mask: np.ndarray
     states: list[np.ndarray]
+    places: tuple[int, ...]
+
+    @property
+    def units(self) -> int:
+        """H: of the state of an image, all of its values."""
+        return math.prod(self.shape)
 
 
 @dataclass
 class Watch:
-    """What happens at each call of a layer: it is recorded, or, with ``probes``, has the next of them added."""
+    """What happens at each call of a layer: it is recorded, or, with ``probes``, has the next of them added.
+
+    ``probes``: a recorded call, and its probe (B, T, H) as a tensor.
+    """
 
     name: str
     layer: keras.layers.RNN
@@ -52,28 +67,53 @@ class Watch:
 
 
 class _WithProbe:
-    """A cell that takes x and a probe side by side, and adds the probe to the state after the step."""
+    """A cell that takes x and a probe side by side, and adds the probe to the state after the step.
 
-    def __init__(self, cell: Any, features: int, training: bool) -> None:
-        self.cell, self.features = cell, features
+    Both are laid flat, so that images and states of any shape go through a loop together.
+    """
+
+    def __init__(self, cell: Any, call: Call, dtype: Any, training: bool) -> None:
+        self.cell, self.known, self.dtype = cell, call, dtype
         takes = isinstance(cell, keras.Layer) and cell._call_has_training_arg
         self.options = {"training": training} if takes else {}
 
     def __call__(self, inputs: Any, states: Any) -> tuple[Any, list[Any]]:
-        x, probe = inputs[:, : self.features], inputs[:, self.features :]
+        shape = self.known.inputs.shape[2:]
+        size = math.prod(shape)
+        x = ops.cast(ops.reshape(inputs[:, :size], (-1, *shape)), self.dtype)
+        probe = ops.reshape(inputs[:, size:], (-1, *self.known.shape))
         if isinstance(self.cell, LRUCell):  # its first state is the output, through which nothing comes back
             return self.cell.moved(x, states, probe)
         output, after = self.cell(x, states, **self.options)
         after = list(after) if isinstance(after, list | tuple) else [after]
-        place = -1 if isinstance(self.cell, keras.layers.StackedRNNCells) else 0  # of the cell that gives the output
-        after[place] = self.added(after[place], probe)
-        return output + ops.cast(probe, output.dtype), after
+        flat = keras.tree.flatten(after)
+        for place in self.known.places:
+            flat[place] = flat[place] + ops.cast(probe, flat[place].dtype)
+        return output + ops.cast(probe, output.dtype), keras.tree.pack_sequence_as(after, flat)
 
-    def added(self, states: Any, probe: Any) -> Any:
-        """To the state that is the output: the first one of a cell."""
-        if not isinstance(states, list | tuple):
-            return states + ops.cast(probe, states.dtype)
-        return [states[0] + ops.cast(probe, states[0].dtype), *states[1:]]
+
+def _output_states(cell: Any, x: Any, states: list[Any]) -> tuple[int, ...]:
+    """Which of a cell's new states, laid flat, are its output, or are so up to what does not depend on the state.
+
+    Found by a step from each of two states that are drawn: what a step adds to the state, such as the input, is the
+    same in both. Zero and one are no good states for that, since much is equal there by chance.
+    """
+    takes = isinstance(cell, keras.Layer) and cell._call_has_training_arg
+    options = {"training": False} if takes else {}
+    rng = np.random.default_rng(0)
+    added: list[list[np.ndarray | None]] = []
+    for _ in range(2):
+        drawn = keras.tree.map_structure(
+            lambda one: ops.cast(ops.convert_to_tensor(rng.normal(size=one.shape).astype("float32")), one.dtype), states
+        )
+        output, after = cell(x, drawn, **options)
+        found = [np.asarray(ops.convert_to_numpy(ops.cast(one, "float32"))) for one in keras.tree.flatten(after)]
+        wanted = np.asarray(ops.convert_to_numpy(ops.cast(output, "float32")))
+        added.append([wanted - one if one.shape == wanted.shape else None for one in found])
+    return tuple(
+        place for place, (one, other) in enumerate(zip(*added, strict=True))
+        if one is not None and other is not None and np.allclose(one, other, rtol=1e-3, atol=1e-4)
+    )  # fmt: skip
 
 
 def _watched(stock: type) -> type:
@@ -91,13 +131,18 @@ def _watched(stock: type) -> type:
             ]
             fused = runs_as_ours(stock) and why_not_fused(self, sequences, mask=valid) is None
             last, outputs, after = stock.inner_loop(self, **given)  # type: ignore[attr-defined]
-            units = self.cell.state_size[1] if isinstance(self.cell, LRUCell) else last.shape[-1]
-            watch.calls.append(Call(fused, units, arrays[0], seen, arrays[1:]))
+            lru = isinstance(self.cell, LRUCell)
+            shape = (self.cell.state_size[1],) if lru else tuple(last.shape[1:])
+            places = (0,) if fused or lru else _output_states(self.cell, sequences[:, 0], states)
+            watch.calls.append(Call(fused, shape, arrays[0], seen, arrays[1:], places))
             return last, outputs, after
-        probe = ops.cast(next(watch.probes), sequences.dtype)
-        given["sequences"] = ops.concatenate([sequences, probe], axis=-1)
+        call, probe = next(watch.probes)
+        dtype = sequences.dtype
+        wide = sequences if keras.backend.is_float_dtype(dtype) else ops.cast(sequences, "float32")  # tokens
+        wide = ops.reshape(wide, (*sequences.shape[:2], math.prod(sequences.shape[2:])))
+        given["sequences"] = ops.concatenate([wide, ops.cast(probe, wide.dtype)], axis=-1)
         before = self.__dict__.get("cell")
-        self.__dict__["cell"] = _WithProbe(self.cell, sequences.shape[-1], training)
+        self.__dict__["cell"] = _WithProbe(self.cell, call, dtype, training)
         try:
             return keras.layers.RNN.inner_loop(self, **given)
         finally:
