@@ -281,7 +281,7 @@ def test_the_backend_is_the_one_asked_for_or_the_first_installed(monkeypatch) ->
     installed.remove("jax")
     assert choose_backend() == "torch"
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    with pytest.raises(BackendError, match=r"jax is asked for and not installed; pip install 'throughtime\[jax\]', or"):
+    with pytest.raises(BackendError, match=r"'jax' is asked for and not installed; pip install 'throughtime\[jax\]', or"):
         choose_backend()
     monkeypatch.setenv("KERAS_BACKEND", "tensorflo")
     with pytest.raises(BackendError, match="Did you mean 'tensorflow'"):
