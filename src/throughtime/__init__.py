@@ -7,8 +7,8 @@
     run = tt.train(train, validation)
     print(run.evaluate(test).verdict())
 
-Import it before keras: it sets ``KERAS_BACKEND`` to a backend that is installed, where you have not set it. Nothing else
-is loaded until a name is first used.
+Import it before keras: it sets ``KERAS_BACKEND`` to a backend that is installed, where you have not chosen one. Nothing
+else is loaded until a name is first used.
 """
 
 from __future__ import annotations

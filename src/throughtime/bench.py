@@ -21,7 +21,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from .backend import backend_version
-from .errors import ThroughtimeError, one_of
+from .errors import ArgumentError, ThroughtimeError, choose, listed, one_of
 from .kernels import native
 from .layers.paths import why_not_fused
 from .layers.recurrent import GRU, LSTM, SimpleRNN
@@ -126,6 +126,21 @@ class Case:
         return {"cell": self.cell, "H": self.units, "F": self.features, "B": self.batch, "tokens": self.tokens}
 
 
+def cells_of(names: Collection[str]) -> list[str]:
+    """The names of ``CELLS`` that were given, in capitals or not.
+
+    Raises:
+        ArgumentError: none, or a cell that there is not.
+
+    Example:
+        >>> cells_of(["LSTM", "gru"])
+        ['lstm', 'gru']
+    """
+    if not names:
+        raise ArgumentError(f"cells= names none; give some of {listed(CELLS)}.")
+    return [choose("cells", one, CELLS) for one in names]
+
+
 def sizes_of(units: Collection[str]) -> list[tuple[int, int, int]]:
     """The sizes of ``GRID`` with so many units.
 
@@ -137,6 +152,8 @@ def sizes_of(units: Collection[str]) -> list[tuple[int, int, int]]:
         [(128, 64, 64), (64, 16, 32)]
     """
     by_units = {str(size[0]): size for size in GRID}
+    if not units:
+        raise ArgumentError(f"units= names none; give some of {listed(by_units)}.")
     for one in units:
         one_of("units", one, by_units)
     return [by_units[one] for one in units]
