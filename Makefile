@@ -12,7 +12,7 @@ KERNELS := CMakeLists.txt $(shell find csrc -name tests -prune -o -print)
 demo: $(VENV)/demo.installed  ## train on real sequences and write runs/demo/report.html
 	$(BIN)/throughtime demo
 
-# As a reader pastes it: JAX alone, also where the tests have installed more. It needs what `make demo` leaves.
+# As a reader pastes it, and with what the demo installs alone, also where the tests have installed more.
 snippets: $(VENV)/demo.installed  ## all code of README and docs, in fresh processes and directories
 	test -s runs/demo/vowels.parquet || $(MAKE) demo
 	$(BIN)/python tests/snippets.py

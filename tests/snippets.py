@@ -1,15 +1,16 @@
-"""Runs the code of README and of the pages of docs as a reader does who pastes it, where one backend is installed.
+"""Runs the code of README and of the pages of docs as a reader pastes it, where an extra of throughtime is installed.
 
-    python tests/snippets.py [--only jax] [PAGE ...]
+    python tests/snippets.py [--extra demo] [PAGE ...]
 
-Each block of Python runs in a process of its own, those of a ``console`` one after another, in a fresh directory that
-holds what ``make demo`` leaves. KERAS_BACKEND is not set, and the backends other than ``--only`` cannot be imported.
-Nothing but throughtime is imported here, so that this runs in the demo's environment: ``make snippets``.
+Each block of Python runs in a process of its own, the lines of the ``console`` blocks one after another, in a fresh
+directory that holds what ``make demo`` leaves. KERAS_BACKEND is not set. What the extra does not install cannot be
+imported, so that an environment with more in it, such as the tests', shows what a reader would see.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import os
 import re
 import shlex
@@ -22,9 +23,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
-BACKENDS = {"jax": ("jax", "jaxlib"), "torch": ("torch",), "tensorflow": ("tensorflow",)}
+EXTRAS = {"demo": "jax", "torch": "torch", "tensorflow": "tensorflow"}  # each with the backend that it installs
 
 # What Python runs when it starts: it finds no module of those names, as if they were not installed.
 HIDING = """
@@ -55,9 +59,32 @@ def programs(page: str) -> Iterator[tuple[str, list[list[str]]]]:
         yield f"{page}, commands", [["-m", "throughtime", *command] for command in commands(page)]
 
 
-def environment(only: str, folder: Path) -> dict[str, str]:
-    """The environment of a machine on which Keras was never run, and one backend is installed."""
-    hidden = {module for name, modules in BACKENDS.items() if name != only for module in modules}
+def installed_by(extra: str) -> set[str]:
+    """The distributions that ``pip install 'throughtime[EXTRA]'`` brings, of those that are here."""
+    found: set[str] = set()
+    asked = [("throughtime", frozenset({extra}))]
+    seen = set()
+    while asked:
+        name, extras = asked.pop()
+        found.add(canonicalize_name(name))
+        for line in importlib.metadata.requires(name) or ():
+            needed = Requirement(line)
+            wanted = needed.marker is None or any(needed.marker.evaluate({"extra": one}) for one in extras | {""})
+            following = needed.name, frozenset(needed.extras)
+            if wanted and following not in seen:
+                seen.add(following)
+                asked.append(following)
+    return found
+
+
+def environment(extra: str, folder: Path) -> dict[str, str]:
+    """The environment of a machine on which Keras was never run, and nothing but an extra is installed."""
+    there = installed_by(extra)
+    hidden = {
+        module
+        for module, distributions in importlib.metadata.packages_distributions().items()
+        if there.isdisjoint(map(canonicalize_name, distributions))
+    }
     (folder / "sitecustomize.py").write_text(HIDING.format(hidden=hidden))
     without = {"KERAS_BACKEND", "PYTHONPATH"}
     return {name: value for name, value in os.environ.items() if name not in without} | {
@@ -65,12 +92,12 @@ def environment(only: str, folder: Path) -> dict[str, str]:
     }  # fmt: skip
 
 
-def run(calls: Sequence[Sequence[str]], *, only: str, table: Path, more: Mapping[str, str] | None = None) -> str:
+def run(calls: Sequence[Sequence[str]], *, extra: str, table: Path, more: Mapping[str, str] | None = None) -> str:
     """Runs Python with such arguments, one call after another, in a fresh directory.
 
     Args:
         calls: the arguments of each call.
-        only: the backend that is installed.
+        extra: of throughtime, what is installed.
         table: what lies in runs/demo/vowels.parquet.
         more: of the environment.
 
@@ -82,7 +109,7 @@ def run(calls: Sequence[Sequence[str]], *, only: str, table: Path, more: Mapping
         for folder in (startup, directory / "runs" / "demo"):
             folder.mkdir(parents=True)
         shutil.copy(table, directory / "runs" / "demo" / "vowels.parquet")
-        env = environment(only, startup) | dict(more or {})
+        env = environment(extra, startup) | dict(more or {})
         for call in calls:
             done = subprocess.run(
                 [sys.executable, *call], cwd=directory, env=env, text=True, stdout=subprocess.PIPE,
@@ -95,7 +122,7 @@ def run(calls: Sequence[Sequence[str]], *, only: str, table: Path, more: Mapping
 
 def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--only", default="jax", choices=BACKENDS, help="the backend that is installed")
+    asked.add_argument("--extra", default="demo", choices=EXTRAS, help="what is installed")
     asked.add_argument("--table", type=Path, default=ROOT / "runs" / "demo" / "vowels.parquet")
     asked.add_argument("pages", nargs="*", default=PAGES)
     options = asked.parse_args()
@@ -103,7 +130,7 @@ def main() -> int:
 
     def timed(program: tuple[str, list[list[str]]]) -> tuple[str, float]:
         began = time.monotonic()
-        return run(program[1], only=options.only, table=options.table), time.monotonic() - began
+        return run(program[1], extra=options.extra, table=options.table), time.monotonic() - began
 
     failed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -65,22 +65,33 @@ for place, block in enumerate(sys.argv[1:], 1):
 
 
 @pytest.mark.parametrize("page", [page for page in snippets.PAGES if snippets.blocks("python", page)])
-def test_the_python_of_a_page_runs_as_pasted_where_jax_alone_is_installed(page: str, table: Path) -> None:
-    assert snippets.run([["-c", PASTED, *snippets.blocks("python", page)]], only="jax", table=table) == ""
+def test_the_python_of_a_page_runs_as_pasted_in_the_environment_of_the_demo(page: str, table: Path) -> None:
+    assert snippets.run([["-c", PASTED, *snippets.blocks("python", page)]], extra="demo", table=table) == ""
 
 
-@pytest.mark.parametrize("only", list(snippets.BACKENDS))
-def test_python_as_pasted_runs_on_the_one_backend_that_is_installed(only: str, table: Path) -> None:
+@pytest.mark.parametrize(("extra", "backend"), list(snippets.EXTRAS.items()))
+def test_python_as_pasted_runs_on_the_one_backend_that_is_installed(extra: str, backend: str, table: Path) -> None:
     block = snippets.blocks("python", "README.md")[0]
-    seen = f"{block}\nassert keras.backend.backend() == {only!r}"
-    assert snippets.run([["-c", seen]], only=only, table=table) == ""
+    others = sorted({*snippets.EXTRAS.values()} - {backend})
+    seen = (
+        f"{block}\nassert keras.backend.backend() == {backend!r}\nimport importlib.util\n"
+        f"assert not any(map(importlib.util.find_spec, {others!r}))"
+    )
+    assert snippets.run([["-c", seen]], extra=extra, table=table) == ""
+
+
+def test_code_that_needs_more_than_is_installed_is_seen(table: Path) -> None:
+    for module in ("torch", "polars", "pytest", "ruff"):
+        assert f"No module named '{module}'" in snippets.run([["-c", f"import {module}"]], extra="demo", table=table)
+    assert "No module named 'tensorflow'" in snippets.run([["-c", "import keras"]], extra="demo", table=table)
+    assert "pandas" in snippets.installed_by("demo") and "pandas" not in snippets.installed_by("torch")
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("only", ["torch", "tensorflow"])
+@pytest.mark.parametrize("extra", ["torch", "tensorflow"])
 @pytest.mark.parametrize("page", [page for page in snippets.PAGES if snippets.blocks("python", page)])
-def test_the_python_of_a_page_runs_on_the_other_backends(page: str, only: str, table: Path) -> None:
-    assert snippets.run([["-c", PASTED, *snippets.blocks("python", page)]], only=only, table=table) == ""
+def test_the_python_of_a_page_runs_on_the_other_backends(page: str, extra: str, table: Path) -> None:
+    assert snippets.run([["-c", PASTED, *snippets.blocks("python", page)]], extra=extra, table=table) == ""
 
 
 def test_keras_is_imported_after_throughtime_in_what_readers_paste() -> None:
@@ -96,7 +107,7 @@ def test_keras_is_imported_after_throughtime_in_what_readers_paste() -> None:
 def test_the_commands_of_readme_run(table: Path) -> None:
     commands = snippets.commands("README.md")
     assert [command[0] for command in commands] == ["train", "predict", "check"]
-    assert snippets.run([["-m", "throughtime", *command] for command in commands], only="jax", table=table) == ""
+    assert snippets.run([["-m", "throughtime", *command] for command in commands], extra="demo", table=table) == ""
 
 
 def test_every_code_has_a_line_in_the_page_of_findings_with_the_thresholds_as_they_are() -> None:

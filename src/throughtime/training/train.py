@@ -173,7 +173,9 @@ def train(
     model.optimizer.build(model.trainable_variables)
     flow = RecordedFlow(model, Batches(examples, **batching | {"batch_size": SEQUENCES, "tokens": None, "buckets": 1}))
     flow.measure("start")
-    found = check_before_training(model, examples, held_out, preparation, feeds=feeds, pad_value=pad_value)
+    found = check_before_training(
+        model, examples, held_out, preparation, feeds=feeds, pad_value=pad_value, progress=progress
+    )
     # A fixed norm, or an optimizer of the user's own, leaves nothing to be measured.
     named = row_names(batches, _namer(train, examples))
     guard = Guard(quantile=None if clipnorm or theirs else 0.1, verbose=int(progress), names=named)
