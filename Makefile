@@ -6,11 +6,16 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # What the native library is built from. Folders are among it, because their time is new where a file was removed.
 KERNELS := CMakeLists.txt $(shell find csrc -name tests -prune -o -print)
 
-.PHONY: demo test thorough lint types check docs browser native sanitize wheel clean
+.PHONY: demo snippets test thorough lint types check docs browser native sanitize wheel clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/demo.installed  ## train on real sequences and write runs/demo/report.html
 	$(BIN)/throughtime demo
+
+# As a reader pastes it, and with what the demo installs alone, also where the tests have installed more.
+snippets: $(VENV)/demo.installed  ## all code of README and docs, in fresh processes and directories
+	test -s runs/demo/vowels.parquet || $(MAKE) demo
+	$(BIN)/python tests/snippets.py
 
 test: $(VENV)/test.installed browser  ## all tests on JAX, then those that train on PyTorch and TensorFlow
 	KERAS_BACKEND=jax $(BIN)/python -m pytest -n auto

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from throughtime import bench, cli
 from throughtime.errors import ArgumentError, ThroughtimeError
@@ -120,7 +122,7 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, monkeypatch,
     assert not stopped.value.code
     printed = capsys.readouterr().out
     assert "beside stock Keras" in printed
-    assert "threads, FMA peak" in printed
+    assert "FMA peak" in printed and "cores busy" in printed
     found = json.loads((tmp_path / "found.json").read_text())
     assert set(found) == {"machine", "rows"}
     assert found["machine"]["threads"] >= 1
@@ -132,7 +134,34 @@ def test_units_that_are_not_of_the_grid_are_one_line(monkeypatch, capsys) -> Non
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith("error: units='65' is not accepted")
+    assert capsys.readouterr().err.startswith("error: --units='65' is not accepted")
+
+
+@pytest.mark.parametrize(("named", "threads", "cores", "why"), [
+    ({}, 4, 4, "the cores this process may run on"),
+    ({"THROUGHTIME_THREADS": "3"}, 3, 4, "THROUGHTIME_THREADS"),
+    ({"OMP_NUM_THREADS": "1"}, 1, 4, "OMP_NUM_THREADS"),
+    ({"OMP_NUM_THREADS": "1", "THROUGHTIME_THREADS": "3"}, 3, 4, "THROUGHTIME_THREADS"),
+    ({"OMP_NUM_THREADS": "8"}, 4, 4, "the cores this process may run on"),
+    ({}, 2, 16, "the CPU quota"),
+])  # fmt: skip
+def test_where_the_number_of_threads_comes_from(named: dict, threads: int, cores: int, why: str) -> None:
+    assert bench.origin_of(threads, named, cores) == why
+
+
+def test_the_table_says_what_each_side_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    console = Console(width=200, file=io.StringIO())
+    timed = {"ms": 2.0, "share": 0.5, "cores": 1.5}
+    row = {"cell": "lstm", "H": 64, "F": 16, "B": 32, "tokens": 9} | {
+        way: {"stock": timed | {"cores": busy}, "ours": timed, "ratio": 1.0}
+        for way, busy in (("train", 1.0), ("predict", 0.5))
+    }
+    about = {"keras": "3", "backend": "jax 1", "isa": "avx2", "threads": 2, "peak_gflops": 9.0, "load": 0.5,
+             "threads_from": "OMP_NUM_THREADS", "threads_note": "XLA takes no notice of OMP_NUM_THREADS"}  # fmt: skip
+    console.print(bench.table({"machine": about, "rows": [row]}))
+    said = " ".join(console.file.getvalue().split())
+    assert "ours: 2 threads (OMP_NUM_THREADS), 1.5 cores busy on average" in said
+    assert "stock: 0.8 cores busy on average; XLA takes no notice of OMP_NUM_THREADS" in said
 
 
 # The closing table --------------------------------------------------------------------------------------------------

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from throughtime import cli
-from throughtime.backend import choose_backend
+from throughtime.backend import UNASKED, choose_backend, set_backend
+from throughtime.data.arrays import from_arrays
+from throughtime.data.scaling import SCALES
+from throughtime.data.tables import read_table
+from throughtime.data.transforms import Preparation
 from throughtime.errors import BackendError
+from throughtime.training.settings import Cell, Settings
 
 QUICK = ["--epochs", "3", "--units", "4", "--quiet"]
 
@@ -170,6 +179,98 @@ def test_bad_input_is_one_line_and_exit_code_2(case: str, here: Path, monkeypatc
     assert sorted(here.rglob("*")) == before
 
 
+# Each with what it says; no table is opened for them.
+REFUSED = {
+    **{f"--{name}={value}": f"--{name}={value}; give a whole number of at least 1"
+       for name, value in {"units": 0, "depth": -3, "epochs": 0, "patience": 0, "batch-size": 0, "tokens": -1}.items()},
+    **{f"--learning-rate={value}": f"--learning-rate={float(value)}; give a number above 0"
+       for value in ("0", "-0.1", "nan", "inf")},
+    **{f"--dropout={value}": f"--dropout={float(value)}; give a share" for value in ("1", "2", "-0.1", "nan")},
+    **{f"--test={value}": f"--test={float(value)} is neither a share" for value in ("-0.1", "1.5", "nan", "inf")},
+    **{f"--memory={value}": f"--memory='{value}' is given" for value in ("", "0", "-1", "3XB", "nan")},
+    **{f"--{name}={value}": f"--{name}={value} is not a number of steps"
+       for name, value in (("horizon", 0), ("window", -1))},
+    "--cell=lstn": "--cell='lstn' is not accepted; one of 'lstm'", "--scale=zscore": "--scale='zscore'",
+    "--missing=drop": "--missing='drop'", "--task=clasify": "--task='clasify'", "--history=mine": "--history='mine'",
+    "--seed=-1": "--seed=-1; give a whole number of at least 0", "--validation=0": "early stopping",
+    "--tokens=64 --batch-size=4": "give --batch-size or --tokens, not both",
+    "--validation=0.6 --test=0.4": "1 together",
+    "--history=shared": "--history belongs to forecasts", "--window=3": "--window belongs to a forecast",
+    "--task=forecast": "needs --horizon", "--task=tag --horizon=3": "--horizon belongs to a forecast",
+}  # fmt: skip
+
+
+def refuse_to_open(*_: object) -> None:
+    raise AssertionError("the table was opened")
+
+
+@pytest.mark.parametrize("options", list(REFUSED))
+def test_bad_options_are_refused_before_the_table_is_read(options: str, here: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("throughtime.data.tables.open_table", refuse_to_open)
+    assert call("train", "big.csv", "--target", "y", *options.split(), monkeypatch=monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert REFUSED[options] in said
+    assert list(here.iterdir()) == []
+
+
+class Opened(Exception):
+    pass
+
+
+def opened(*_: object) -> None:
+    raise Opened
+
+
+ACCEPTED = {"cell": get_args(Cell), "scale": tuple(SCALES), "missing": ("fill", "refuse"), "history": ("own", "shared"),
+            "task": ("classify", "regress", "tag", "forecast")}  # fmt: skip
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=st.data(), option=st.sampled_from(list(ACCEPTED)))
+def test_words_are_accepted_in_capitals(drawn, option: str, monkeypatch) -> None:
+    word = drawn.draw(st.sampled_from(ACCEPTED[option]))
+    mixed = "".join(drawn.draw(st.sampled_from([letter, letter.upper()])) for letter in word)
+    forecast = option == "history" or word == "forecast"
+    monkeypatch.setattr("throughtime.data.tables.open_table", opened)
+    monkeypatch.setattr(sys, "argv", ["throughtime", "train", "t.csv", f"--{option}", mixed])
+    if forecast:
+        sys.argv += ["--horizon", "2"]
+    with pytest.raises(Opened):
+        cli.main()
+
+
+def test_capitals_mean_the_same_in_python() -> None:
+    table = vowels()
+    same = [read_table(table, target="word", sequence="utterance", task=task) for task in ("tag", "TAG")]
+    assert [data.schema.task for data in same] == ["tag", "tag"]
+    asked = Settings(cell="GRU", scale="MinMax", missing="Refuse")  # type: ignore[arg-type]
+    assert asked == Settings(cell="gru", scale="minmax", missing="refuse")
+    load = from_arrays([np.arange(60.0)], horizon=2, window=4)
+    parts = [load.split(history=history, by=by) for history, by in (("shared", "time"), ("Shared", "TIME"))]
+    assert [len(part.numbers) for part in parts[0]] == [len(part.numbers) for part in parts[1]]
+    assert Preparation.fit(parts[0][0], scale="NONE").inputs.scale.tolist() == [1.0]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("arguments", [
+    ["check", "m.keras", "t.csv", "--scale", "STANDARD", "--seconds", "nan"],
+    ["check", "m.keras", "t.csv", "--batch-size", "0"],
+    ["explain", "m.keras", "--batch-size", "0"],
+    ["explain", "m.keras", "--steps", "-1"],
+    ["explain", "m.keras", "--memory", "x"],
+    ["bench", "--cells", "lstm,grux"],
+    ["bench", "--cells", ","],
+    ["bench", "--units", ""],
+    ["bench", "--json", "nowhere/b.json"],
+])  # fmt: skip
+def test_other_commands_name_the_option_that_is_wrong(arguments: list[str], here: Path, monkeypatch, capsys) -> None:
+    assert call(*arguments, monkeypatch=monkeypatch) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1
+    option = [word for word in arguments if word.startswith("--")][-1]
+    assert option in said
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from throughtime.data.tables import read_table
@@ -269,27 +370,76 @@ def test_the_demo_leaves_other_directories_alone(here: Path, monkeypatch, capsys
     assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
 
 
-def test_the_backend_is_the_one_asked_for_or_the_first_installed(monkeypatch) -> None:
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """What is installed on a machine where Keras was not imported, nor a backend chosen; a set to change."""
     installed = {"jax", "torch", "tensorflow"}
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name if name in installed else None)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", "")
+    return installed
+
+
+def test_the_backend_is_the_one_asked_for_or_the_first_installed(machine: set[str], monkeypatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     assert choose_backend() == "torch"
     monkeypatch.delenv("KERAS_BACKEND")
     assert choose_backend() == "jax"
     monkeypatch.delenv("KERAS_BACKEND")
-    installed.remove("jax")
+    machine.remove("jax")
     assert choose_backend() == "torch"
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    with pytest.raises(BackendError, match=r"jax is asked for and not installed; pip install 'throughtime\[jax\]', or"):
+    with pytest.raises(
+        BackendError, match=r"'jax' is asked for and not installed; pip install 'throughtime\[jax\]', or"
+    ):
         choose_backend()
     monkeypatch.setenv("KERAS_BACKEND", "tensorflo")
     with pytest.raises(BackendError, match="Did you mean 'tensorflow'"):
         choose_backend()
     monkeypatch.delenv("KERAS_BACKEND")
-    installed.clear()
+    machine.clear()
     with pytest.raises(BackendError, match="no backend for Keras is installed"):
         choose_backend()
+
+
+@pytest.mark.parametrize(("written", "asked", "here", "chosen"), [
+    (None, "", "jax torch", "jax"),
+    (None, "", "torch", "torch"),
+    (None, "", "", None),  # nothing is refused before Keras is needed
+    (None, "torch", "jax torch", "torch"),
+    (None, "torch", "jax", "torch"),  # refused once Keras is needed
+    ({"backend": "torch"}, "", "jax torch", "torch"),
+    ({"backend": "torch"}, "jax", "jax torch", "jax"),
+    ({"backend": "torch"}, "", "jax", None),  # refused once Keras is needed
+    ({"backend": "tensorflow", "floatx": "float64"}, "", "jax tensorflow", "tensorflow"),
+    (UNASKED, "", "jax tensorflow", "jax"),  # Keras wrote it, not the user
+    (UNASKED, "", "jax", "jax"),
+    ("no JSON", "", "jax", "jax"),
+    ([1], "", "jax", "jax"),
+    ({"backend": 3}, "", "jax", "jax"),
+])  # fmt: skip
+def test_importing_throughtime_chooses_as_the_user_did(
+    written: object, asked: str, here: str, chosen: str | None, machine: set[str], tmp_path: Path, monkeypatch
+) -> None:
+    machine.intersection_update(here.split())
+    monkeypatch.setenv("KERAS_BACKEND", asked)
+    if written is not None:
+        (tmp_path / "keras.json").write_text(written if isinstance(written, str) else json.dumps(written))
+    set_backend()
+    assert (os.environ["KERAS_BACKEND"] or None) == chosen
+    if chosen in machine:
+        assert choose_backend() == chosen
+    else:
+        with pytest.raises(BackendError, match="install"):
+            choose_backend()
+
+
+def test_what_keras_writes_by_itself_is_known(tmp_path: Path) -> None:
+    script = "import keras"
+    env = {**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": "jax"}
+    subprocess.run([sys.executable, "-c", script], env=env, check=True, capture_output=True)
+    assert json.loads((tmp_path / "keras.json").read_text()) == UNASKED
 
 
 def test_help_and_version_load_no_framework() -> None:
@@ -401,7 +551,7 @@ def test_checking_bad_input_is_one_line_and_exit_code_2(here: Path, monkeypatch,
         (["text.keras", "vowels.csv", *CHECK_VOWELS], "text.keras cannot be read as a Keras model"),
         (["none.keras", "vowels.csv", *CHECK_VOWELS], "there is no file none.keras"),
         ([good, "none.csv", *CHECK_VOWELS], "none.csv"),
-        ([good, "vowels.csv", "--sequence", "utterance"], "target= is needed"),
+        ([good, "vowels.csv", "--sequence", "utterance"], "--target is needed"),
         ([good, "vowels.csv", *TRAIN_VOWELS[2:], "--target", "speeker"], "Did you mean 'speaker'"),
         ([good, *ahead, "--horizon", "3"], "the target is read as a quantity"),
         ([forecast, *ahead, "--horizon", "2"], "(batch, 3), and the data has 2 steps ahead of 1 target"),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import importlib
 import re
-import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from throughtime import cli
+import snippets
 
 ROOT = Path(__file__).parents[1]
 MODULES = [
@@ -43,8 +42,8 @@ def test_public_functions_and_classes_show_an_example() -> None:
     assert without == []
 
 
-@pytest.fixture
-def vowels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small table with the columns that README speaks of."""
     rng = np.random.default_rng(0)
     lengths = rng.integers(5, 12, 60)
@@ -52,42 +51,63 @@ def vowels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     frame = np.concatenate([np.arange(n) for n in lengths])
     columns = {"utterance": utterance, "frame": frame, "speaker": 1 + utterance % 2}
     columns |= {f"c{i}": (i - 2) * (utterance % 2) + rng.normal(0, 0.3, len(utterance)) for i in range(4)}
-    (tmp_path / "runs" / "demo").mkdir(parents=True)
-    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "runs" / "demo" / "vowels.parquet")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    path = tmp_path_factory.mktemp("table") / "vowels.parquet"
+    pyarrow.parquet.write_table(pa.table(columns), path)
+    return path
 
 
-def blocks(language: str, page: str = "README.md") -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+# A page takes one process here, and each of its blocks starts with no names; `make snippets` has a process for each.
+PASTED = """
+import sys
+for place, block in enumerate(sys.argv[1:], 1):
+    exec(compile(block, f"block {place}", "exec"), {"__name__": "__main__"})
+"""
 
 
-def test_the_python_of_readme_runs(vowels: Path) -> None:
-    found = blocks("python")
-    assert found
-    for block in found:
-        exec(compile(block, "README.md", "exec"), {})
-    assert (vowels / "report.html").exists()
+@pytest.mark.parametrize("page", [page for page in snippets.PAGES if snippets.blocks("python", page)])
+def test_the_python_of_a_page_runs_as_pasted_in_the_environment_of_the_demo(page: str, table: Path) -> None:
+    assert snippets.run([["-c", PASTED, *snippets.blocks("python", page)]], extra="demo", table=table) == ""
 
 
-@pytest.mark.parametrize("page", ["docs/cells.md", "docs/long-sequences.md"])
-def test_the_python_of_other_pages_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    found = blocks("python", page)
-    assert found
-    for block in found:
-        exec(compile(block, page, "exec"), {})
+@pytest.mark.parametrize(("extra", "backend"), list(snippets.EXTRAS.items()))
+def test_python_as_pasted_runs_on_the_one_backend_that_is_installed(extra: str, backend: str, table: Path) -> None:
+    block = snippets.blocks("python", "README.md")[0]
+    others = sorted({*snippets.EXTRAS.values()} - {backend})
+    seen = (
+        f"{block}\nassert keras.backend.backend() == {backend!r}\nimport importlib.util\n"
+        f"assert not any(map(importlib.util.find_spec, {others!r}))"
+    )
+    assert snippets.run([["-c", seen]], extra=extra, table=table) == ""
 
 
-def test_the_commands_of_readme_run(vowels: Path, monkeypatch, capfd) -> None:
-    lines = [line.removeprefix("$ ") for block in blocks("console") for line in block.splitlines() if line[:2] == "$ "]
-    ours = [line for line in lines if line.startswith("throughtime ")]
-    assert len(ours) >= 2
-    for line in ours:
-        monkeypatch.setattr(sys, "argv", shlex.split(line))
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        assert not stopped.value.code, capfd.readouterr().err
+def test_code_that_needs_more_than_is_installed_is_seen(table: Path) -> None:
+    for module in ("torch", "polars", "pytest", "ruff"):
+        assert f"No module named '{module}'" in snippets.run([["-c", f"import {module}"]], extra="demo", table=table)
+    assert "No module named 'tensorflow'" in snippets.run([["-c", "import keras"]], extra="demo", table=table)
+    assert "pandas" in snippets.installed_by("demo") and "pandas" not in snippets.installed_by("torch")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("extra", ["torch", "tensorflow"])
+@pytest.mark.parametrize("page", [page for page in snippets.PAGES if snippets.blocks("python", page)])
+def test_the_python_of_a_page_runs_on_the_other_backends(page: str, extra: str, table: Path) -> None:
+    assert snippets.run([["-c", PASTED, *snippets.blocks("python", page)]], extra=extra, table=table) == ""
+
+
+def test_keras_is_imported_after_throughtime_in_what_readers_paste() -> None:
+    """Where it is imported first, it looks for TensorFlow, whatever is installed."""
+    pasted = [(page, block) for page in snippets.PAGES for block in snippets.blocks("python", page)]
+    assert len(pasted) > 10
+    for page, block in pasted:
+        imported = [node.names[0].name for node in ast.parse(block).body if isinstance(node, ast.Import)]
+        if "keras" in imported:
+            assert "throughtime" in imported[: imported.index("keras")], (page, imported)
+
+
+def test_the_commands_of_readme_run(table: Path) -> None:
+    commands = snippets.commands("README.md")
+    assert [command[0] for command in commands] == ["train", "predict", "check"]
+    assert snippets.run([["-m", "throughtime", *command] for command in commands], extra="demo", table=table) == ""
 
 
 def test_every_code_has_a_line_in_the_page_of_findings_with_the_thresholds_as_they_are() -> None:

@@ -7,13 +7,16 @@
     run = tt.train(train, validation)
     print(run.evaluate(test).verdict())
 
-Names are loaded when they are first used, so importing throughtime costs nothing and chooses no backend.
+Import it before keras: it sets ``KERAS_BACKEND`` to a backend that is installed, where you have not chosen one. Nothing
+else is loaded until a name is first used.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from .backend import choose_backend, set_backend
 
 if TYPE_CHECKING:
     from .data.arrays import from_arrays as from_arrays
@@ -83,13 +86,15 @@ _PLACES = {
 __all__ = [*_PLACES]
 __version__ = "0.1.0"
 
+set_backend()
+
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'throughtime' has no attribute {name!r}")
     module, needs_keras = _PLACES[name]
     if needs_keras:
-        import_module(".backend", __name__).choose_backend()
+        choose_backend()
     value = globals()[name] = getattr(import_module(f".{module}", __name__), name)
     return value
 

@@ -21,7 +21,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from .backend import backend_version
-from .errors import ThroughtimeError, one_of
+from .errors import ArgumentError, ThroughtimeError, choose, counted, listed, one_of
 from .kernels import native
 from .layers.paths import why_not_fused
 from .layers.recurrent import GRU, LSTM, SimpleRNN
@@ -126,6 +126,21 @@ class Case:
         return {"cell": self.cell, "H": self.units, "F": self.features, "B": self.batch, "tokens": self.tokens}
 
 
+def cells_of(names: Collection[str]) -> list[str]:
+    """The names of ``CELLS`` that were given, in capitals or not.
+
+    Raises:
+        ArgumentError: none, or a cell that there is not.
+
+    Example:
+        >>> cells_of(["LSTM", "gru"])
+        ['lstm', 'gru']
+    """
+    if not names:
+        raise ArgumentError(f"cells= names none; give some of {listed(CELLS)}.")
+    return [choose("cells", one, CELLS) for one in names]
+
+
 def sizes_of(units: Collection[str]) -> list[tuple[int, int, int]]:
     """The sizes of ``GRID`` with so many units.
 
@@ -137,6 +152,8 @@ def sizes_of(units: Collection[str]) -> list[tuple[int, int, int]]:
         [(128, 64, 64), (64, 16, 32)]
     """
     by_units = {str(size[0]): size for size in GRID}
+    if not units:
+        raise ArgumentError(f"units= names none; give some of {listed(by_units)}.")
     for one in units:
         one_of("units", one, by_units)
     return [by_units[one] for one in units]
@@ -151,6 +168,7 @@ class Timings:
 
     seconds: list[float] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
+    cores: list[float] = field(default_factory=list)  # that were busy, of this process, on average
 
     def figures(self, flops: int) -> dict[str, float]:
         """Median and best. The best share is of the best peak, so that a low peak does not make a share look high.
@@ -163,6 +181,8 @@ class Timings:
         middle, best = statistics.median(self.seconds), min(self.seconds)
         found = {"ms": middle * 1e3, "best_ms": best * 1e3, "gflops": flops / middle / 1e9,
                  "best_gflops": flops / best / 1e9}  # fmt: skip
+        if self.cores:
+            found["cores"] = statistics.median(self.cores)
         if all(self.peaks):
             shares = [flops / one / 1e9 / peak for one, peak in zip(self.seconds, self.peaks, strict=True)]
             found |= {"share": statistics.median(shares), "best_share": found["best_gflops"] / max(self.peaks)}
@@ -201,10 +221,12 @@ def interleaved(
             break
         before = peak() if peak else 0.0
         for name in names[i % len(names) :] + names[: i % len(names)]:
-            start = time.perf_counter()
+            worked, start = time.process_time(), time.perf_counter()
             for _ in range(counts[name]):
                 calls[name]()
-            timings[name].seconds.append((time.perf_counter() - start) / counts[name])
+            took = time.perf_counter() - start
+            timings[name].seconds.append(took / counts[name])
+            timings[name].cores.append((time.process_time() - worked) / max(took, 1e-9))
             after = peak() if peak else 0.0
             timings[name].peaks.append(max(before, after))
             before = after
@@ -216,6 +238,31 @@ def peak_of(threads: int = 0, seconds: float = 0.03) -> Callable[[], float]:
     return lambda: native.peak_gflops(threads=threads, seconds=seconds)
 
 
+# What OMP_NUM_THREADS does not do to stock Keras; PyTorch follows it.
+IGNORED = {
+    "jax": "XLA takes no notice of OMP_NUM_THREADS; start it under taskset to bound both sides",
+    "tensorflow": "TensorFlow takes no notice of OMP_NUM_THREADS; set TF_NUM_INTRAOP_THREADS as well",
+}
+
+
+def origin_of(threads: int, named: Mapping[str, str], cores: int) -> str:
+    """What the kernels' number of threads comes from.
+
+    Args:
+        threads: the number.
+        named: the environment.
+        cores: that the process may run on.
+
+    Example:
+        >>> origin_of(1, {"OMP_NUM_THREADS": "1"}, 8)
+        'OMP_NUM_THREADS'
+    """
+    for name in ("THROUGHTIME_THREADS", "OMP_NUM_THREADS"):
+        if named.get(name, "").partition(",")[0] == str(threads):
+            return name
+    return "the CPU quota" if threads < cores else "the cores this process may run on"
+
+
 def machine() -> dict[str, Any]:
     """What the figures depend on: instruction set, threads, peak, versions and how busy the machine is.
 
@@ -223,9 +270,13 @@ def machine() -> dict[str, Any]:
         BackendError: there is no native library.
     """
     native.load()
+    backend, cores = keras.backend.backend(), len(os.sched_getaffinity(0))
     return {
-        "isa": native.isa(), "threads": native.threads(), "load": round(os.getloadavg()[0], 2),
-        "peak_gflops": native.peak_gflops(seconds=0.2), "backend": backend_version(), "keras": keras.__version__,
+        "isa": native.isa(), "threads": native.threads(),
+        "threads_from": origin_of(native.threads(), os.environ, cores),
+        "threads_note": IGNORED.get(backend, "") if "OMP_NUM_THREADS" in os.environ else "",
+        "load": round(os.getloadavg()[0], 2), "peak_gflops": native.peak_gflops(seconds=0.2),
+        "backend": backend_version(), "keras": keras.__version__,
     }  # fmt: skip
 
 
@@ -378,12 +429,20 @@ def bench(
 def table(result: Mapping[str, Any]) -> Table:
     """What ``bench`` found, medians, for a terminal."""
     about = result["machine"]
+    note = f"; {about['threads_note']}" if about["threads_note"] else ""
+    busy = {
+        side: statistics.mean(row[way][side]["cores"] for row in result["rows"] for way in ("train", "predict"))
+        for side in ("stock", "ours")
+    }
     shown = Table(
         box=SIMPLE,
         pad_edge=False,
         title=f"our layers beside stock Keras {about['keras']} on {about['backend']}",
-        caption=f"{about['isa']}, {about['threads']} threads, FMA peak {about['peak_gflops']:.0f} GFLOP/s, "
-        f"load {about['load']}; medians; share: of the peak, by operations of valid steps",
+        caption=f"{about['isa']}, FMA peak {about['peak_gflops']:.0f} GFLOP/s, load {about['load']}; medians; share: "
+        f"of the peak, by operations of valid steps\nours: {counted(about['threads'], 'thread')} "
+        f"({about['threads_from']}), {busy['ours']:.1f} cores busy on average\n"
+        f"stock: {busy['stock']:.1f} cores busy on average{note}",
+        caption_justify="left",
     )
     for name in ("layer", "H", "F", "B", "steps", "", "stock", "ours", "share", "faster"):
         shown.add_column(name, justify="left" if name in ("layer", "") else "right", no_wrap=True)

@@ -8,7 +8,9 @@ error, 2 something that the user can mend (one line says what), 130 interrupted.
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import shlex
 import sys
 from importlib.util import find_spec
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .backend import choose_backend
-from .errors import ArgumentError, RunError, ThroughtimeError
+from .errors import ArgumentError, RunError, ThroughtimeError, choose, counted
 
 if TYPE_CHECKING:
     from .training.run import Run
@@ -56,7 +58,8 @@ def main() -> None:
     try:
         app()
     except ThroughtimeError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        said = _in_options(str(error)) if isinstance(error, ArgumentError) else str(error)
+        typer.echo(f"error: {' '.join(said.split())}", err=True)
         raise SystemExit(2) from None
     except SystemExit as stopped:
         if stopped.code == 130:  # typer makes this of Ctrl-C, and says nothing
@@ -137,6 +140,14 @@ def train(
         _say(f"there is nothing to resume in {directory}: this run starts anew")
     from .data.tables import read_table
 
+    settings = _training_options(
+        {"cell": cell, "units": units, "depth": depth, "dropout": dropout, "scale": scale, "missing": missing,
+         "batch_size": batch_size, "tokens": tokens, "learning_rate": learning_rate, "epochs": epochs,
+         "patience": patience, "seed": seed},
+        memory=memory, validation=validation, test=test, history=history,
+        forecast=horizon is not None or (task or "").casefold() == "forecast",
+    )  # fmt: skip
+    history = history.casefold()
     data = read_table(
         table,
         target=_column_or_columns(target),
@@ -151,32 +162,17 @@ def train(
     choose_backend()
     from .training.train import train as train_network
 
-    if validation <= 0:
-        raise ArgumentError(f"--validation={validation:g}; early stopping needs a share above 0.")
-    if task != "forecast" and horizon is None and history != "own":
-        raise ArgumentError("--history belongs to forecasts.")
     parts = data.split(validation=validation, test=test, history=history, seed=seed)  # type: ignore[arg-type]
     if not quiet:
         _say(f"{data!r}", *data.notes)
         names = ("training", "validation", "test")
-        sizes = (f"{part.steps:,} steps in {len(part):,} sequence{'s' if len(part) != 1 else ''}" for part in parts)
+        sizes = (f"{counted(part.steps, 'step')} in {counted(len(part), 'sequence')}" for part in parts)
         _say("split: " + ", ".join(f"{name} {size}" for name, size in zip(names, sizes, strict=False)))
     run = train_network(
         parts[0],
         parts[1],
-        cell=cell,  # type: ignore[arg-type]
-        units=units,
-        depth=depth,
-        dropout=dropout,
-        scale=scale,  # type: ignore[arg-type]
-        missing=missing,  # type: ignore[arg-type]
-        batch_size=batch_size,
-        tokens=tokens,
-        learning_rate=learning_rate,
-        epochs=epochs,
-        patience=patience,
+        **settings,
         memory=memory,
-        seed=seed,
         out=directory,
         resume=resume,
         progress=not quiet,
@@ -282,6 +278,13 @@ def explain(
     memory: Annotated[str | None, typer.Option(help="Most bytes to hold, for that; as 256MiB.")] = None,
 ) -> None:
     """Say for each recurrent layer of a saved model whether it runs on the native kernel, and if not, why."""
+    from .kernels.schedule import byte_count
+
+    for option, count in (("--batch-size", batch_size), ("--steps", steps)):
+        if count is not None and count < 1:
+            raise ArgumentError(f"{option}={count}; give a whole number of at least 1.")
+    if memory is not None:
+        byte_count(memory)
     choose_backend()
     from .layers.explanation import explain as explanation_of
     from .layers.swapping import accelerate, load_model
@@ -309,10 +312,9 @@ def check(
     """Name what keeps a saved model from learning, with evidence and remedies; exit code 1 if there is an error."""
     choose_backend()
     from .data.tables import read_like, read_table
-    from .errors import one_of
 
-    one_of("--scale", scale, ("none", "standard", "minmax", "robust"))
-    if not seconds > 0:
+    scale = choose("--scale", scale, ("none", "standard", "minmax", "robust"))
+    if not 0 < seconds < float("inf"):
         raise ArgumentError(f"--seconds={seconds:g}; give a number above 0.")
     if batch_size is not None and batch_size < 1:
         raise ArgumentError(f"--batch-size={batch_size}; give at least 1.")
@@ -366,15 +368,18 @@ def bench(
     json: Annotated[str | None, typer.Option(help="File to write all figures to.")] = None,
 ) -> None:
     """Time the layers beside stock Keras's on this machine: equal first, then training and prediction in turn."""
+    if json is not None and not Path(json).parent.is_dir():  # before the work, not after it
+        raise RunError(f"--json={json}: there is no directory {Path(json).parent}; make it, or choose another file.")
     choose_backend()
     from rich.console import Console
     from rich.progress import Progress
 
     from .bench import bench as measure
-    from .bench import sizes_of, table
+    from .bench import cells_of, sizes_of, table
     from .files import write_json
 
-    sizes, names = sizes_of(_columns(units) or ()), _columns(cells) or []
+    names = cells_of(_columns(cells) or ())
+    sizes = sizes_of(_columns(units) or ())
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("comparing with stock Keras", total=len(names) * len(sizes))
         result = measure(names, sizes, repeat=repeat, done=lambda: progress.advance(task))
@@ -404,7 +409,7 @@ def _finish(
         if one.severity != "note":
             typer.echo(f"{one.severity}: {one.code} ({one.layer}): {one.evidence} -> {one.remedy}")
     padding, seconds, backend = run.about["padding"], run.about["seconds"], run.about["versions"]["backend"]
-    said = f"{len(run.history)} epochs, best {run.best_epoch}; {seconds:.0f} s on {backend}"
+    said = f"{counted(len(run.history), 'epoch')}, best {run.best_epoch}; {seconds:.0f} s on {backend}"
     if padding["unbucketed"]:
         said += f"; padding {padding['bucketed']:.0%} of the batches ({padding['unbucketed']:.0%} without buckets)"
     typer.echo(said)
@@ -423,6 +428,40 @@ def _print_scores(evaluation: Evaluation, *, err: bool = False) -> None:
 def _say(*lines: Any) -> None:
     for line in lines:
         typer.echo(str(line), err=True)
+
+
+def _training_options(
+    settings: dict[str, Any], *, memory: str | None, validation: float, test: float, history: str, forecast: bool
+) -> dict[str, Any]:
+    """The settings of a training, refused before a table is read, which may take minutes."""
+    from .data.splits import refuse_shares
+    from .kernels.schedule import byte_count
+    from .training.settings import Settings
+
+    Settings(**settings)
+    if memory is not None:
+        byte_count(memory)
+    refuse_shares(validation=validation, test=test)
+    history = choose("history", history, ("own", "shared"))
+    if validation <= 0:
+        raise ArgumentError(f"--validation={validation:g}; early stopping needs a share above 0.")
+    if history != "own" and not forecast:
+        raise ArgumentError("--history belongs to forecasts.")
+    return settings
+
+
+def _in_options(said: str) -> str:
+    """Says ``--batch-size=0`` for what Python calls ``batch_size=0``, where the command has such an option."""
+    for command in app.registered_commands:
+        if command.callback is not None and [command.callback.__name__] == sys.argv[1:2]:
+            parameters = inspect.signature(command.callback).parameters.values()
+            names = "|".join(one.name for one in parameters if one.default is not one.empty)
+            said = re.sub(rf"(?<![\w-])({names})=(?=(\S?))", _option, said)
+    return said
+
+
+def _option(found: re.Match[str]) -> str:
+    return f"--{found[1].replace('_', '-')}{'=' if found[2] not in ('', ',', ';', ')') else ''}"
 
 
 def _columns(given: str | None) -> list[str] | None:

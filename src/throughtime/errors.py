@@ -70,6 +70,32 @@ def nearest(given: object, accepted: Iterable[object]) -> str:
     return f" Did you mean {' or '.join(repr(by_folded[name]) for name in close)}?"
 
 
+def counted(count: int, noun: str, several: str = "") -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "step"), counted(2000, "step"), counted(0, "class", "classes")
+        ('1 step', '2,000 steps', '0 classes')
+    """
+    return f"{count:,} {noun if count == 1 else several or noun + 's'}"
+
+
+def choose(argument: str, given: object, accepted: Iterable[str]) -> str:
+    """The one of ``accepted`` that was given, in capitals or not. Raises ArgumentError where there is none.
+
+    Example:
+        >>> choose("cell", "LSTM", ["lstm", "gru"])
+        'lstm'
+    """
+    accepted = list(accepted)
+    folded = {name.casefold(): name for name in accepted}
+    chosen = folded.get(given.casefold()) if isinstance(given, str) else None
+    if chosen is None:
+        one_of(argument, given, accepted)
+        raise ArgumentError(f"{argument}={given!r} is no text; one of {listed(accepted)}.")
+    return chosen
+
+
 def one_of(argument: str, given: object, accepted: Iterable[object]) -> None:
     """Raises ArgumentError unless ``given`` is one of ``accepted``."""
     accepted = list(accepted)

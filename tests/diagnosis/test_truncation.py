@@ -7,11 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import throughtime as tt
+from throughtime.diagnosis.cutting import Sequences, cut_to
 from throughtime.diagnosis.given import Given
 from throughtime.diagnosis.proofs import Scores, gain
-from throughtime.diagnosis.truncation import Cut, HorizonReport, cut_to
+from throughtime.diagnosis.truncation import Cut, HorizonReport
 from throughtime.diagnosis.windowed import end_gradients
 from throughtime.report.page import render
 
@@ -108,10 +111,10 @@ def test_gradients_end_where_a_window_begins(masked: bool) -> None:
         x[1, 9:] = 9.0
     y = np.cumsum(x[..., :1], axis=1)
     mask = (x != 9).any(2) if masked else np.ones(x.shape[:2], bool)
-    given = keras.Input((None, 2)), keras.Input((8,)), keras.Input((None,), dtype="bool")
+    fed = keras.Input((None, 2)), keras.Input((8,)), keras.Input((None,), dtype="bool")
     rnn = keras.layers.GRU(8, return_sequences=True, return_state=True)
-    outputs, state = rnn(given[0], initial_state=given[1], mask=given[2])
-    piece = keras.Model(given, [keras.layers.Dense(1)(outputs), state])
+    outputs, state = rnn(fed[0], initial_state=fed[1], mask=fed[2])
+    piece = keras.Model(fed, [keras.layers.Dense(1)(outputs), state])
     piece.compile(keras.optimizers.SGD(1.0), [squares, None])
     before, states = model.get_weights(), np.zeros((4, 8), "float32")
     sums = [np.zeros_like(one) for one in before]
@@ -150,11 +153,11 @@ def test_what_there_is_no_time_for_is_named() -> None:
 def test_windows_of_arrays() -> None:
     x = np.arange(14, dtype=np.float32).reshape(2, 7, 1)
     data = Given(x, x[..., 0], np.ones((2, 7)), (x, x, None), {"batch_size": 2}, True, None, None)
-    cut = cut_to(data, 3, "windows", None)
+    cut = cut_to(data, 3, "windows", Sequences(7, {"x": None}))
     assert cut.x[..., 0].tolist() == [[0, 1, 2], [3, 4, 5], [7, 8, 9], [10, 11, 12]] and cut.weights.shape == (4, 3)
     assert np.array_equal(cut.y, cut.x[..., 0]) and cut.fit["batch_size"] == 4
     tokens = np.array([[5, 6, 7, 0], [1, 0, 0, 0]])
-    kept = cut_to(Given(tokens, None, None, None, {}, False, None, None), 2, "last", 0.0)
+    kept = cut_to(Given(tokens, None, None, None, {}, False, None, None), 2, "last", Sequences(4, {"x": 0.0}))
     assert kept.x.tolist() == [[6, 7], [1, 0]]
 
 
@@ -175,11 +178,110 @@ def test_what_is_not_accepted(options: dict, message: str) -> None:
         tt.horizon_report(model_of(), x, x[:, 0, 0], **options)
 
 
-def test_a_model_of_one_length_is_refused() -> None:
-    model = keras.Sequential([keras.Input((STEPS, 2)), keras.layers.GRU(4), keras.layers.Dense(1)])
+@pytest.mark.backend
+def test_a_model_of_one_length_is_cut_like_one_of_any() -> None:
+    x = series(64)
+    reports = []
+    for steps in (STEPS, None):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((steps, 2)), keras.layers.GRU(4), keras.layers.Dense(1)])
+        model.compile(keras.optimizers.Adam(0.02), "mse")
+        before = model.get_weights()
+        reports.append(tt.horizon_report(model, x, x[:, -1, 0], windows=[6], steps=10, seeds=2, seconds=600))
+        assert model.input_shape == (None, steps, 2)
+        assert all(np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True))
+    fixed, free = reports
+    np.testing.assert_allclose(list(by_cut(fixed).values()), list(by_cut(free).values()), rtol=1e-5)
+    np.testing.assert_allclose(fixed.whole.scores.values, free.whole.scores.values, rtol=1e-5)
+    assert [cut.share for cut in fixed.cuts] == pytest.approx([cut.share for cut in free.cuts], rel=1e-4)
+
+
+@pytest.mark.parametrize("layer", ["Flatten", "Reshape", "Permute"])
+def test_layers_that_need_the_number_of_steps_are_named(layer: str) -> None:
+    made = {
+        "Flatten": [keras.layers.Flatten()],
+        "Reshape": [keras.layers.Reshape((STEPS * 4,))],
+        "Permute": [keras.layers.Permute((2, 1)), keras.layers.Dense(3), keras.layers.Flatten()],
+    }[layer]
+    stack = [keras.Input((STEPS, 2)), keras.layers.GRU(4, return_sequences=True), *made, keras.layers.Dense(1)]
+    model = keras.Sequential(stack)
     model.compile("adam", "mse")
     with pytest.raises(tt.ThroughtimeError, match="24 steps alone"):
         tt.horizon_report(model, series(32), np.zeros(32))
+
+
+@pytest.mark.parametrize(
+    ("steps", "structure", "per_step"), [(STEPS, "dict", False), (STEPS, "list", True), (None, "list", False)]
+)
+def test_several_inputs_are_cut_where_they_hold_steps(steps: int | None, structure: str, per_step: bool) -> None:
+    rng = np.random.default_rng(3)
+    inputs = {
+        "numbers": keras.Input((steps, 2), name="numbers"),
+        "words": keras.Input((steps,), dtype="int32", name="words"),
+        "site": keras.Input((5,), name="site"),
+        "mask": keras.Input((steps,), dtype="bool", name="mask"),
+    }
+    embedded = keras.layers.Embedding(9, 3)(inputs["words"])
+    joined = keras.layers.Concatenate()([inputs["numbers"], embedded])
+    hidden = keras.layers.GRU(4, return_sequences=per_step)(joined, mask=inputs["mask"])
+    if not per_step:
+        hidden = keras.layers.Concatenate()([hidden, inputs["site"]])
+    taken = inputs if structure == "dict" else list(inputs.values())
+    model = keras.Model(taken, keras.layers.Dense(1)(hidden))
+    model.compile("adam", "mse")
+    arrays = {"numbers": series(32), "words": rng.integers(0, 9, (32, STEPS)), "site": rng.normal(size=(32, 5)),
+              "mask": np.arange(STEPS) < rng.integers(3, STEPS, 32)[:, None]}  # fmt: skip
+    y = rng.normal(size=(32, STEPS, 1) if per_step else 32)
+    x = arrays if structure == "dict" else list(arrays.values())
+    report = tt.horizon_report(model, x, y, windows=[7], steps=3, seeds=2, seconds=600)
+    assert sorted({cut.keeps for cut in report.cuts}) == (["carried", "windows"] if per_step else ["first", "last"])
+    assert report.left_out == () and all(np.isfinite(cut.scores.mean) for cut in report.cuts)
+
+
+@settings(max_examples=60)
+@given(drawn=st.data())
+def test_arrays_are_cut_alike(drawn: st.DataObject) -> None:
+    """Against plain loops over rows and steps."""
+    rng = np.random.default_rng(drawn.draw(st.integers(0, 99)))
+    count, length = drawn.draw(st.integers(1, 5)), drawn.draw(st.integers(2, 9))
+    window = drawn.draw(st.integers(1, length - 1))
+    kind = drawn.draw(st.sampled_from(["last", "first", "windows"]))
+    numbers = rng.normal(size=(count, length, 2))
+    valid = np.arange(length) < rng.integers(1, length + 1, count)[:, None]
+    if drawn.draw(st.booleans()):
+        valid = valid[:, ::-1]  # padded on the left
+    x = {"a": numbers, "b": [np.arange(count * length).reshape(count, length), rng.normal(size=(count, 3))], "m": valid}
+    y, weights = rng.normal(size=(count, length) if kind == "windows" else count), rng.random(count)
+    sequences = Sequences(length, {"x['a']": None, "x['b'][0]": None}, ("x['m']",))
+    data = Given(x, y, weights, (x, y, weights), {}, False, None, None)
+    found = cut_to(data, window, kind, sequences)
+    if kind == "windows":
+        pieces = [(i, b) for i in range(count) for b in range(0, length - window + 1, window)]
+        expected = [np.array([array[i, b : b + window] for i, b in pieces]) for array in (numbers, x["b"][0], valid, y)]
+        wanted = [np.array([array[i] for i, _ in pieces]) for array in (x["b"][1], weights)]
+        for one, other in zip((found.x["a"], found.x["b"][0], found.x["m"], found.y), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    else:
+        wanted = [x["b"][1], weights]
+        for i in range(count):
+            steps = [t for t in range(length) if valid[i, t]]
+            steps = steps[-window:] if kind == "last" else steps[:window]
+            assert found.x["m"][i].tolist() == [True] * len(steps) + [False] * (window - len(steps))
+            np.testing.assert_array_equal(found.x["a"][i, : len(steps)], numbers[i, steps])
+            np.testing.assert_array_equal(found.x["b"][0][i, : len(steps)], x["b"][0][i, steps])
+        np.testing.assert_array_equal(found.y, y)
+    for one, other in zip((found.x["b"][1], found.weights), wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found.validation is not None
+    np.testing.assert_array_equal(found.validation[0]["a"], found.x["a"])
+
+
+def test_inputs_of_several_lengths_are_refused() -> None:
+    short, long = keras.Input((None, 2)), keras.Input((None, 2))
+    model = keras.Model([short, long], keras.layers.Add()([keras.layers.GRU(3)(short), keras.layers.GRU(3)(long)]))
+    model.compile("adam", "mse")
+    with pytest.raises(tt.ThroughtimeError, match="several numbers of steps"):
+        tt.horizon_report(model, [series(32)[:, :9], series(32)], np.zeros((32, 3)))
 
 
 def test_what_has_no_answer_is_refused() -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import ArgumentError, DataError, listed, one_of
+from ..errors import ArgumentError, DataError, choose, listed
 from ..ragged import Ragged
 from .sequences import TASKS, Forecast, Schema, SequenceData, Target, Task
 
@@ -50,7 +50,7 @@ def from_arrays(
         (2, 'classify', ('trend',), [3, 5])
     """
     if task is not None:
-        one_of("task", task, TASKS)
+        task = choose("task", task, TASKS)  # type: ignore[assignment]
     if (horizon is not None or window is not None) and task not in (None, "forecast"):
         raise ArgumentError(f"horizon= and window= belong to task='forecast'; given task={task!r}.")
     if window is not None and horizon is None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import ArgumentError, DataError, listed, one_of
+from ..errors import ArgumentError, DataError, choose, listed, one_of
 from ..ragged import Ragged, offsets_from_lengths, positions
 from . import splits
 from .calendars import Stamps
@@ -272,18 +272,12 @@ class SequenceData:
         Raises:
             DataError: too few sequences or steps for the parts asked for.
         """
-        splits.refuse_share("validation", validation)
-        splits.refuse_share("test", test)
+        splits.refuse_shares(validation=validation, test=test)
         per_step = self.target is None or self.target.per == "step"
-        if not any(isinstance(share, int | np.integer) for share in (validation, test)) and validation + test >= 1:
-            raise ArgumentError(
-                f"validation={validation:g} and test={test:g} are {validation + test:g} together, which leaves nothing "
-                "to train on; give shares that add up to less than 1."
-            )
         if by is None:
             by = "time" if self.schema.task == "forecast" or (len(self) == 1 and per_step) else "sequence"
-        one_of("by", by, ("sequence", "time"))
-        one_of("history", history, ("own", "shared"))
+        by = choose("by", by, ("sequence", "time"))  # type: ignore[assignment]
+        history = choose("history", history, ("own", "shared"))  # type: ignore[assignment]
         if gap is not None and gap < 0:
             raise ArgumentError(f"gap={gap} is not a number of time steps; give at least 0.")
         if by == "sequence" and (gap is not None or history != "own"):

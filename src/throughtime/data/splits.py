@@ -18,6 +18,17 @@ def refuse_share(name: str, share: float) -> None:
         raise ArgumentError(f"{name}={share!r} is neither a share from 0 to 1 nor a whole number from 0 on.")
 
 
+def refuse_shares(*, validation: float, test: float) -> None:
+    """Raises ArgumentError unless both are accepted and leave something to train on."""
+    refuse_share("validation", validation)
+    refuse_share("test", test)
+    if not any(_is_whole(share) for share in (validation, test)) and validation + test >= 1:
+        raise ArgumentError(
+            f"validation={validation:g} and test={test:g} are {validation + test:g} together, which leaves nothing "
+            "to train on; give shares that add up to less than 1."
+        )
+
+
 def _is_whole(share: float) -> bool:
     return isinstance(share, int | np.integer)
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import ArgumentError, DataError, listed, one_of
+from ..errors import ArgumentError, DataError, choose, counted, listed
 from . import columns as col
 from .rows import Rows, arrange
 from .sequences import TASKS, Forecast, Schema, SequenceData, Task
@@ -72,6 +72,7 @@ def read_table(
         (['a', 'b'], [2.0, 0.5, 1.0, 3.0], [[1.5], [2.0]])
     """
     known = _names(known)
+    task = None if task is None else choose("task", task, TASKS)  # type: ignore[assignment]
     _check_arguments(task, horizon, window, known)
     forecast = None if horizon is None else Forecast(horizon=horizon, window=window, known=known)
     task = task if forecast is None else "forecast"
@@ -87,7 +88,9 @@ def read_table(
     if forecast is not None:
         task, made = "forecast", past(table, targets, rows, target in (None, "*"), notes)
         refuse_unchanging(made)
-        notes.append(f"A forecast of {listed(made.names, 6)}, {forecast.horizon} step(s) ahead, as horizon= was given.")
+        notes.append(
+            f"A forecast of {listed(made.names, 6)}, {counted(forecast.horizon, 'step')} ahead, as horizon= was given."
+        )
         if rows.time is not None:
             notes.extend(filter(None, [uneven(rows.time, rows.offsets, rows.stamps)]))
     else:
@@ -210,8 +213,6 @@ def _is(table: Table, name: str, *kinds: col.Kind) -> bool:
 
 
 def _check_arguments(task: str | None, horizon: Any, window: Any, known: tuple[str, ...]) -> None:
-    if task is not None:
-        one_of("task", task, TASKS)
     for name, steps in (("horizon", horizon), ("window", window)):
         whole = isinstance(steps, int | np.integer) and not isinstance(steps, bool)
         if steps is not None and (not whole or steps < 1):
@@ -222,7 +223,10 @@ def _check_arguments(task: str | None, horizon: Any, window: Any, known: tuple[s
     if not forecast and (horizon is not None or window is not None or known):
         extra = [name for name, given in (("horizon", horizon), ("window", window), ("known", known)) if given]
         other = f"task={task!r}" if task else "no horizon"
-        raise ArgumentError(f"{' and '.join(f'{name}=' for name in extra)} belong to a forecast; given with {other}.")
+        raise ArgumentError(
+            f"{' and '.join(f'{name}=' for name in extra)} belong{'' if len(extra) > 1 else 's'} to a "
+            f"forecast; given with {other}."
+        )
 
 
 def _roles(

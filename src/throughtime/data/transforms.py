@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import DataError, listed, one_of
+from ..errors import DataError, choose, counted, listed
 from .examples import Examples
 from .scaling import SCALES, Scale, Scaler, fill_forward
 from .sequences import Forecast, Schema, SequenceData, Target
@@ -63,8 +63,8 @@ class Preparation:
     @classmethod
     def fit(cls, train: SequenceData, *, scale: Scale = "standard", missing: Missing = "fill") -> Preparation:
         """Everything that is learned from data before training, from the training part alone."""
-        one_of("scale", scale, SCALES)
-        one_of("missing", missing, ("fill", "refuse"))
+        scale = choose("scale", scale, SCALES)  # type: ignore[assignment]
+        missing = choose("missing", missing, ("fill", "refuse"))  # type: ignore[assignment]
         target = train.target
         if target is None:
             raise DataError("the training data has no target column; name it with target=.")
@@ -223,8 +223,9 @@ class Preparation:
         starts = starts[seen[starts + window + horizon] > seen[starts + window]]
         if possible and not len(starts):
             raise DataError(
-                f"in {data.source} none of the {horizon} step(s) after any window of {window} steps has a value of "
-                f"{'every target' if len(self.schema.target) > 1 else 'the target'}; fill some of them in, or choose a "
+                f"in {data.source} no window of {counted(window, 'step')} is followed by a value of "
+                f"{'every target' if len(self.schema.target) > 1 else 'the target'} within "
+                f"{counted(horizon, 'step')}; fill some of them in, or choose a "
                 "shorter window."
             )
         if not len(starts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,9 +13,12 @@ import numpy as np
 from ..errors import ArgumentError
 from . import data_rules, model_rules, training_rules
 from .evidence import Evidence
-from .findings import Diagnosis, folded
+from .findings import Diagnosis, Finding, folded
 from .given import given, rows
 from .keeping import untouched
+from .progress import Tell, show_progress
+
+Rule = Callable[[Evidence], Finding | None]
 
 # Rules that look at arrays alone, and still hold where the model cannot be called.
 _WITHOUT_CALL = (
@@ -37,6 +40,7 @@ def check(
     task: str | None = None,
     train: bool = True,
     seconds: float = 30.0,
+    progress: bool = True,
 ) -> Diagnosis:
     """Names what keeps a recurrent model from learning, with the numbers that show it and a remedy to paste.
 
@@ -53,6 +57,7 @@ def check(
         task: "forecast", "classify", "regress" or "tag", where it is not seen from the data.
         train: False for probes alone, without training.
         seconds: about how long it may take. Half of it is for training; a model too slow for that is not judged by it.
+        progress: a bar on a terminal; False for none.
 
     Returns:
         ``diagnosis.findings``, the causes first; what follows from a cause is folded under it. Printed, it is a report.
@@ -80,11 +85,19 @@ def check(
         evidence = Evidence(model, data, train, seconds)
         called = evidence.trace.failed is None
         rules = (*data_rules.RULES, *model_rules.RULES, *training_rules.RULES) if called else _WITHOUT_CALL
-        found = [finding for finding in (rule(evidence) for rule in rules) if finding is not None]
+        with show_progress("check", len(rules), wanted=progress) as tell:
+            found = [finding for finding in _findings(rules, evidence, tell) if finding is not None]
         return Diagnosis(
             folded(found), evidence.flow if called else None, _looked_at(evidence), tuple(evidence.left_out),
             time.monotonic() - began,
         )  # fmt: skip
+
+
+def _findings(rules: Sequence[Rule], evidence: Evidence, tell: Tell) -> Iterator[Finding | None]:
+    for rule in rules:
+        tell(rule.__name__.replace("_", " "), 0)
+        yield rule(evidence)
+        tell("", 1)
 
 
 def _looked_at(evidence: Evidence) -> tuple[str, ...]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +23,7 @@ from .given import Given, given, named, rows
 from .keeping import untouched
 from .measures import Measure
 from .pasting import code_of, metric_names
+from .progress import Tell, show_progress
 from .proofs import Change, Gain, Repair, Scores, Tried, gain
 from .recipes import Copies, Recipe, loss_of, loss_weights_of, optimizer_config
 from .remedies import Remedy, at_once, remedies_for
@@ -46,7 +46,7 @@ def repair(
     steps: int | None = None,
     seconds: float = 300.0,
     allow_cell_change: bool = False,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Repair:
     """Tries what answers a diagnosis on copies of the model, and keeps what provably helps; or says that nothing does.
 
@@ -67,7 +67,7 @@ def repair(
         steps: of each training; by the findings 300 or 600 where left out.
         seconds: about how long it may take; remedies for which there is no time are named in ``left_out``.
         allow_cell_change: whether a SimpleRNN may become an LSTM or GRU.
-        progress: shows a bar on stderr.
+        progress: a bar on a terminal; False for none.
 
     Returns:
         ``helped``, ``changes``, ``code`` to paste, the repaired ``model``, scores by seed; printed, a table.
@@ -107,7 +107,7 @@ def repair(
         copies = Copies(model, rows(data.x, slice(2)))
         remedies, unanswered = remedies_for(diagnosis, evidence, copies, allow_cell_change=allow_cell_change)
         attempt = _Attempt(evidence, copies, remedies, unanswered, seeds=seeds, steps=steps, ends=began + seconds)
-        with _shown(attempt, progress):
+        with show_progress("repair", attempt.most, wanted=progress) as attempt.tell:
             return replace(attempt.repaired(), seconds=time.monotonic() - began)
 
 
@@ -121,7 +121,7 @@ class _Attempt:
         self.evidence, self.copies, self.remedies, self.unanswered = evidence, copies, remedies, unanswered
         self.seeds, self.steps, self.ends = seeds, steps, ends
         self.measure = Measure(evidence, [remedy.change(Recipe()) for remedy in remedies])
-        self.tell: Callable[[str, int], None] = lambda said, taken: None
+        self.tell: Tell = lambda said, taken: None
         self.doing = ""
         held = evidence.data.validation
         assert held is not None
@@ -295,23 +295,3 @@ def held_out(data: Given) -> Given:
     return replace(
         data, x=rows(data.x, ours), y=rows(data.y, ours), weights=rows(data.weights, ours), validation=validation
     )
-
-
-@contextmanager
-def _shown(attempt: _Attempt, progress: bool) -> Iterator[None]:
-    """A bar that is updated on a terminal."""
-    if not progress:
-        yield
-        return
-    import sys
-
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(file=sys.stderr)
-    columns = (TextColumn("repair"), BarColumn(bar_width=24), TaskProgressColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True,
-                  disable=not console.is_terminal) as bar:  # fmt: skip
-        task = bar.add_task("", total=attempt.most)
-        attempt.tell = lambda said, taken: bar.update(task, advance=taken, description=said)
-        yield

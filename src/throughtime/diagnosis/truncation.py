@@ -10,23 +10,25 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from ..data.streams import Streams
-from ..errors import ArgumentError, one_of
+from ..errors import ArgumentError, choose, counted, first_line
 from ..gradients.flow import LayerFlow, gradient_flow
 from ..kernels.schedule import written
 from ..layers.paths import bytes_a_step, recurrent_layers
 from ..layers.swapping import accelerated
 from .courses import Courses
+from .cutting import Sequences, cut_to, of_any_length
 from .evidence import Evidence
 from .given import Given, given, rows
 from .keeping import untouched
 from .measures import Measure
+from .progress import Tell, show_progress
 from .proofs import Gain, Scores, gain
 from .recipes import Copies, Recipe
 from .repair import held_out
@@ -182,6 +184,7 @@ def horizon_report(
     seeds: int = 3,
     steps: int = 300,
     seconds: float = 120.0,
+    progress: bool = True,
 ) -> HorizonReport:
     """What is lost at each length that sequences are cut to, what that saves, and which is advised.
 
@@ -191,14 +194,16 @@ def horizon_report(
     sequences; the model itself is left bit for bit.
 
     Args:
-        model: compiled; takes sequences of any length (``keras.Input((None, features))``).
-        x, y, validation_data, fit: as for ``check``; one array of x. Without validation data a quarter is held out.
+        model: compiled. One of a fixed number of steps is tried on copies that take any.
+        x, y, validation_data, fit: as for ``check``. Arrays of x without steps, such as features of a whole sequence,
+            are left as they are. Without validation data a quarter of the sequences is held out.
         windows: a number of steps, or several; by default halves, quarters, ... of the longest sequence, down to 8.
         keeps: "last" or "first", of the steps of a sequence; with targets at each step "carried" or "windows". Both by
             default; a model that reads backwards carries no state.
         seeds: of weights and batches, 2 or more.
         steps: of each training.
         seconds: about how long it may take; the shortest windows are left out where there is no time.
+        progress: a bar on a terminal; False for none.
 
     Returns:
         ``whole`` and ``cuts`` with scores, what they lose, their share of the gradient, time and memory; ``advised``;
@@ -224,12 +229,6 @@ def horizon_report(
     if any(getattr(layer, "stateful", False) for layer in model._flatten_layers()):
         raise ArgumentError("a stateful model has one batch size and carries states from one sequence into the next; "
                             "build it without stateful=True.")  # fmt: skip
-    if isinstance(data.x, list | tuple | dict) or np.ndim(data.x) < 2:
-        raise ArgumentError("horizon_report takes one array of x, (sequences, steps, features) or (sequences, steps).")
-    length = data.x.shape[1]
-    fixed = [tensor.shape[1] for tensor in getattr(model, "inputs", None) or () if tensor.shape[1] is not None]
-    if fixed:
-        raise ArgumentError(f"the model takes sequences of {fixed[0]} steps alone; make it keras.Input((None, ...)).")
     if not isinstance(seeds, int) or seeds < 2 or not isinstance(steps, int) or steps < 1 or not seconds > 0:
         raise ArgumentError(
             f"seeds={seeds!r}, steps={steps!r}, seconds={seconds!r} are given; at least 2, at least 1 and more than 0 "
@@ -242,27 +241,26 @@ def horizon_report(
         if evidence.trace.failed is not None:
             layer, error = evidence.trace.failed
             raise ArgumentError(f"the model cannot be called on this data ({layer}: {error}); see tt.check.")
-        per_step = bool(evidence.outputs) and evidence.outputs[0].per_step
-        kinds = _kinds(keeps, per_step, is_causal(model))
+        sequences = Sequences.of(evidence)
+        length = sequences.length
+        kinds = _kinds(keeps, _per_step(evidence, length), is_causal(model))
         chosen = _windows(windows, length)
-        trainer = _Trainings(evidence, seeds, steps, began + seconds)
-        whole, flow = trainer.whole(length)
-        if not np.isfinite(whole.scores.mean):
-            raise ArgumentError(
-                f"after {steps} steps of training on whole sequences the loss is {whole.scores.mean}; tt.check(model, "
-                "x, y) names why, such as NaN in the data or a learning rate that is too high."
-            )
-        cuts, left_out = [], []
-        for window in chosen:
-            for kind in kinds:
-                if not trainer.time_left():
-                    left_out.append(f"{kind} {window}: there was no time; give more seconds=")
-                    continue
-                cuts.append(trainer.cut(window, kind, whole, flow))
-    return HorizonReport(
-        whole, tuple(cuts), _advised(whole, cuts), flow, trainer.measure, steps, tuple(left_out),
-        time.monotonic() - began,
-    )  # fmt: skip
+        free = of_any_length(model, length)
+        if free is not model:
+            evidence = Evidence(free, data, True, seconds)
+        trainer = _Trainings(evidence, sequences, seeds, steps, began + seconds)
+        with show_progress("horizon_report", seeds * steps * (1 + len(chosen) * len(kinds)), wanted=progress) as tell:
+            trainer.tell = tell
+            return trainer.report(length, chosen, kinds, began)
+
+
+def _per_step(evidence: Evidence, length: int) -> bool:
+    found = {one.per_step and one.targets.shape[1:2] == (length,) for one in evidence.outputs}
+    if len(found) > 1:
+        raise ArgumentError(
+            "some outputs have a target at each step and others one a sequence; give a model of either."
+        )
+    return found == {True}
 
 
 def _kinds(keeps: str | None, per_step: bool, causal: bool) -> tuple[str, ...]:
@@ -272,7 +270,7 @@ def _kinds(keeps: str | None, per_step: bool, causal: bool) -> tuple[str, ...]:
     if keeps in KEEPS and keeps not in accepted:
         which = "at each step" if per_step else "one a sequence"
         raise ArgumentError(f"keeps={keeps!r} is given, and targets are {which}; {accepted[0]!r} or {accepted[1]!r}.")
-    one_of("keeps", keeps, accepted)
+    keeps = choose("keeps", keeps, accepted)
     if keeps == "carried" and not causal:
         raise ArgumentError('keeps="carried" is given, and the model reads backwards: no state can be carried on.')
     return (keeps,)
@@ -293,14 +291,37 @@ def _windows(windows: int | Sequence[int] | None, length: int) -> list[int]:
 class _Trainings:
     """Trains copies on what is left of the sequences."""
 
-    def __init__(self, evidence: Evidence, seeds: int, steps: int, ends: float) -> None:
-        self.evidence, self.seeds, self.steps, self.ends = evidence, seeds, steps, ends
+    def __init__(self, evidence: Evidence, sequences: Sequences, seeds: int, steps: int, ends: float) -> None:
+        self.evidence, self.sequences, self.seeds, self.steps, self.ends = evidence, sequences, seeds, steps, ends
+        self.tell: Tell = lambda said, done: None
+        self.doing = "whole sequences"
         self.measure = ""
         self.scores: list[float] = []
         self.last = 0.0
 
-    def time_left(self) -> bool:
-        return time.monotonic() + self.last < self.ends
+    def report(self, length: int, windows: Sequence[int], kinds: Sequence[str], began: float) -> HorizonReport:
+        whole, flow = self.whole(length)
+        if not np.isfinite(whole.scores.mean):
+            raise ArgumentError(
+                f"after {counted(self.steps, 'step')} of training on whole sequences the loss is {whole.scores.mean}; "
+                "tt.check(model, x, y) names why, such as NaN in the data or a learning rate that is too high."
+            )
+        cuts, left_out = [], []
+        for window in windows:
+            for kind in kinds:
+                self.doing = f"{kind} {window}"
+                if time.monotonic() + self.last >= self.ends:
+                    left_out.append(f"{kind} {window}: there was no time; give more seconds=")
+                    continue
+                cut = self.cut(window, kind, whole, flow)
+                if isinstance(cut, Cut):
+                    cuts.append(cut)
+                else:
+                    left_out.append(f"{kind} {window}: {cut}")
+        return HorizonReport(
+            whole, tuple(cuts), _advised(whole, cuts), flow, self.measure, self.steps, tuple(left_out),
+            time.monotonic() - began,
+        )  # fmt: skip
 
     def whole(self, length: int) -> tuple[Cut, LayerFlow]:
         scores, seconds, weights = self._trained(self.evidence.data, self.evidence)
@@ -316,12 +337,17 @@ class _Trainings:
         batch = data.batch_size
         return Cut(length, "all", scores, None, 1.0, seconds, batch * length * self._bytes_a_step()), flow
 
-    def cut(self, window: int, kind: str, whole: Cut, flow: LayerFlow) -> Cut:
+    def cut(self, window: int, kind: str, whole: Cut, flow: LayerFlow) -> Cut | str:
+        """Trained on what is left; in words where the model cannot take that."""
         data, evidence = self.evidence.data, self.evidence
         if kind != "carried":
-            mask_value = evidence.steps[0].mask_value if evidence.steps else None
-            data = cut_to(data, window, kind, mask_value)
+            data = cut_to(data, window, kind, self.sequences)
             evidence = Evidence(evidence.model, data, True, evidence.seconds)
+            if evidence.trace.failed is not None:
+                layer, error = evidence.trace.failed
+                return f"the model does not take so few steps ({layer}: {first_line(error)})"
+            if not evidence.shapes_fit:
+                return "the model answers with another number of steps than its targets have"
         scores, seconds, _ = self._trained(data, evidence, window if kind == "carried" else None)
         lost = gain(scores.values, self.scores)
         held = data.batch_size * window * self._bytes_a_step()
@@ -339,10 +365,14 @@ class _Trainings:
 
         def truncated(model: keras.Model) -> None:
             if window is not None:
-                end_gradients(model, window, data.x.shape[1])
+                end_gradients(model, window, self.sequences.length)
+
+        def done() -> None:
+            taken.append(time.monotonic())
+            self.tell(self.doing, 1)
 
         courses = Courses(evidence, copies, measure.held, self.steps, measure.score,
-                          lambda: taken.append(time.monotonic()), truncated)  # fmt: skip
+                          done, truncated)  # fmt: skip
         found = [courses.run(Recipe(), seed, keep=seed == 0) for seed in range(self.seeds)]
         self.last = time.monotonic() - began
         return Scores.of(found), float(np.median(np.diff(taken))) if len(taken) > 1 else 0.0, found[0].weights
@@ -350,50 +380,6 @@ class _Trainings:
     def _bytes_a_step(self) -> int:
         """What the kernel holds of a step of one sequence, in all layers together."""
         return sum(bytes_a_step(layer) for _, layer, _ in recurrent_layers(self.evidence.model))
-
-
-def cut_to(data: Given, window: int, kind: str, mask_value: float | None) -> Given:
-    """The data with sequences cut alike in both parts.
-
-    Example:
-        >>> x = np.array([[1, 2, 3, 0, 0], [4, 5, 6, 7, 8]], "float32")[..., None]
-        >>> data = Given(x, np.zeros((2, 1)), None, None, {}, False, None, None)
-        >>> cut_to(data, 2, "last", 0.0).x[..., 0].tolist(), cut_to(data, 2, "first", None).x[..., 0].tolist()
-        ([[2.0, 3.0], [7.0, 8.0]], [[1.0, 2.0], [4.0, 5.0]])
-    """
-
-    def cut(x: Any, y: Any, weights: Any) -> tuple[Any, Any, Any]:
-        if kind == "windows":
-            return _in_windows(x, window), _in_windows(y, window), None if weights is None else _in_windows(
-                weights, window) if np.ndim(weights) > 1 else np.repeat(weights, -(-x.shape[1] // window))  # fmt: skip
-        return _ends(x, window, kind, mask_value), y, weights
-
-    parts = cut(data.x, data.y, data.weights)
-    validation = None if data.validation is None else cut(*data.validation)
-    fit = dict(data.fit)
-    if kind == "windows":  # a batch of as many steps
-        fit["batch_size"] = data.batch_size * max(1, data.x.shape[1] // window)
-    return replace(data, x=parts[0], y=parts[1], weights=parts[2], validation=validation, fit=fit)
-
-
-def _in_windows(array: np.ndarray, window: int) -> np.ndarray:
-    """(N, T, ...) to (N * T / window, window, ...); what is left of a sequence at its end is left out."""
-    count = array.shape[1] // window
-    return array[:, : count * window].reshape(-1, window, *array.shape[2:])
-
-
-def _ends(x: np.ndarray, window: int, kind: str, mask_value: float | None) -> np.ndarray:
-    """The last or first valid steps of each sequence, padded on the right where there are fewer."""
-    if mask_value is None:
-        return x[:, -window:] if kind == "last" else x[:, :window]
-    valid = x != mask_value if x.ndim == 2 else (x != np.float32(mask_value)).any(axis=2)
-    order = np.argsort(~valid, axis=1, kind="stable")  # valid steps first, in their order
-    sorted_x = np.take_along_axis(x, order if x.ndim == 2 else order[..., None], axis=1)
-    if kind == "first":
-        return sorted_x[:, :window]
-    starts = np.maximum(valid.sum(axis=1) - window, 0)
-    places = np.minimum(starts[:, None] + np.arange(window), x.shape[1] - 1)
-    return np.take_along_axis(sorted_x, places if x.ndim == 2 else places[..., None], axis=1)
 
 
 def _share(flow: LayerFlow, window: int, kind: str) -> float:

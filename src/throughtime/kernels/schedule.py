@@ -177,7 +177,9 @@ def byte_count(memory: int | str) -> int:
             return int(float(found[1]) * UNITS[found[2].upper()])
     elif isinstance(memory, int) and not isinstance(memory, bool) and memory > 0:
         return memory
-    raise ArgumentError(f'memory={memory!r} is given; bytes, as in memory=2**28, or "256MiB" or "2 GB" are accepted.')
+    raise ArgumentError(
+        f'memory={memory!r} is given; a number of bytes is accepted, or text such as "256MiB" or "2 GB".'
+    )
 
 
 def written(count: float) -> str:

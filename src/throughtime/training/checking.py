@@ -33,6 +33,7 @@ def check_saved(
     batch_size: int | None = None,
     train: bool = True,
     seconds: float = 30.0,
+    progress: bool = True,
 ) -> Diagnosis:
     """Checks a saved model on sequences: a fifth of them is validation data (forecasts: the last steps).
 
@@ -42,7 +43,7 @@ def check_saved(
         data: with a target.
         scale: how the numbers are scaled, fitted on the training part; a run has its own.
         batch_size: of the short training; 32 by default.
-        train, seconds: as in ``check``.
+        train, seconds, progress: as in ``check``.
 
     Raises:
         ArgumentError: a file that is no compiled model, or one that does not take these columns.
@@ -67,7 +68,7 @@ def check_saved(
         feeds, pad_value, _ = feeds_of(model, examples)
     diagnosis = check_examples(
         model, examples, others, preparation, feeds=feeds, pad_value=pad_value, batch_size=batch_size or 32,
-        train=train, seconds=seconds,
+        train=train, seconds=seconds, progress=progress,
     )  # fmt: skip
     unseen = [
         f"the {kind} columns, which the model has no input {name!r} for"
@@ -85,6 +86,7 @@ def check_before_training(
     *,
     feeds: tuple[str, ...] | str,
     pad_value: float,
+    progress: bool = False,
 ) -> Diagnosis:
     """The probes of ``check`` on some sequences, bounded in time; why there are none where they cannot be made."""
     longest = max(int(one.lengths.max(initial=1)) for one in (examples, others))
@@ -95,7 +97,7 @@ def check_before_training(
     try:
         return check_examples(
             model, ours, theirs, preparation, feeds=feeds, pad_value=pad_value, batch_size=len(ours), train=False,
-            seconds=3.0,
+            seconds=3.0, progress=progress,
         )  # fmt: skip
     # What Keras and the backends raise where a layer of the user's own cannot be looked into.
     except (ThroughtimeError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
@@ -113,6 +115,7 @@ def check_examples(
     batch_size: int,
     train: bool,
     seconds: float,
+    progress: bool = False,
 ) -> Diagnosis:
     """``check`` on ``examples``, with ``others`` as validation data, padded to one length.
 
@@ -142,7 +145,7 @@ def check_examples(
     fit = {"batch_size": batch_size, "sample_weight": ours[2]}
     return check(
         model, ours[0], ours[1], validation_data=theirs, fit=fit, task=preparation.schema.task, train=train,
-        seconds=seconds,
+        seconds=seconds, progress=progress,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import layers, ops
@@ -25,8 +25,8 @@ from ..data.transforms import Preparation
 from ..errors import ArgumentError, listed
 from ..layers.recurrent import GRU, LSTM, SimpleRNN
 from ..layers.scanned import LRU, SCANNED, MinGRU, MinLSTM
+from .settings import Cell
 
-Cell = Literal["lstm", "gru", "rnn", "mingru", "minlstm", "lru"]
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN, "mingru": MinGRU, "minlstm": MinLSTM, "lru": LRU}
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from ..data.examples import Examples
 from ..data.scaling import SCALES, Scale
 from ..data.transforms import Missing
-from ..errors import ArgumentError, one_of
-from .networks import CELLS
+from ..errors import ArgumentError, choose
+
+Cell = Literal["lstm", "gru", "rnn", "mingru", "minlstm", "lru"]
+ACCEPTED = {"cell": get_args(Cell), "scale": tuple(SCALES), "missing": ("fill", "refuse")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +53,21 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.cell != "model":
-            one_of("cell", self.cell, CELLS)
-        one_of("scale", self.scale, SCALES)
-        one_of("missing", self.missing, ("fill", "refuse"))
+        for name, accepted in ACCEPTED.items():
+            value = getattr(self, name)
+            if name != "cell" or value != "model":
+                object.__setattr__(self, name, choose(name, value, accepted))  # capitals are made small
         for name in ("units", "depth", "buckets", "batch_size", "tokens", "epochs", "patience"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int | np.integer) or value < 1):
+            if value is not None and (not _is_whole(value) or value < 1):
                 raise ArgumentError(f"{name}={value!r}; give a whole number of at least 1.")
-        if not isinstance(self.seed, int | np.integer) or self.seed < 0:
+        if not _is_whole(self.seed) or self.seed < 0:
             raise ArgumentError(f"seed={self.seed!r}; give a whole number of at least 0.")
-        if not 0 <= self.dropout < 1:
+        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
             raise ArgumentError(f"dropout={self.dropout!r}; give a share from 0 up to, not including, 1.")
         for name in ("learning_rate", "clipnorm"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not (_is_number(value) and value > 0):
                 raise ArgumentError(f"{name}={value!r}; give a number above 0.")
         if self.batch_size is not None and self.tokens is not None:
             raise ArgumentError("give batch_size= or tokens=, not both.")
@@ -87,3 +90,11 @@ class Settings:
         """Epochs and patience are counted in updates: small data needs many epochs, large data few."""
         chosen["epochs"] = chosen["epochs"] or int(np.clip(round(3_000 / batches), 20, 200))
         chosen["patience"] = chosen["patience"] or int(np.clip(round(300 / batches), 5, 30))
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)

@@ -25,6 +25,7 @@ from ..errors import ArgumentError, DataError, NonFiniteLossError, RunError
 from ..files import make_directory
 from ..gradients.guard import Guard
 from ..gradients.locating import locate
+from ..kernels.schedule import byte_count
 from ..layers.swapping import set_memory
 from .baselines import Baselines
 from .callbacks import KeepBest, ShowProgress, row_names
@@ -32,9 +33,9 @@ from .checking import check_before_training
 from .checkpoint import Progress, data_fingerprint, restore_state
 from .describe import describe_data, describe_network, describe_padding, versions
 from .flows import SEQUENCES, RecordedFlow
-from .networks import Cell, build_network, check_outputs, feeds_of
+from .networks import build_network, check_outputs, feeds_of
 from .run import Run
-from .settings import Settings
+from .settings import Cell, Settings
 
 
 def train(
@@ -102,13 +103,14 @@ def train(
         >>> run.evaluations["validation"].beats
         True
     """
-    if model is not None:
-        cell = "model"  # type: ignore[assignment]
     asked = Settings(
-        cell=cell, units=units, depth=depth, dropout=dropout, scale=scale, missing=missing, batch_size=batch_size,
+        cell="model" if model is not None else cell, units=units, depth=depth, dropout=dropout, scale=scale,
+        missing=missing, batch_size=batch_size,
         tokens=tokens, buckets=buckets, learning_rate=learning_rate, clipnorm=clipnorm, epochs=epochs,
         patience=patience, seed=seed,
     )  # fmt: skip
+    if memory is not None:
+        byte_count(memory)  # refused here rather than after the data is prepared
     path = None if out is None else Path(out)
     if path is not None and (path / "run.json").exists():
         if resume:
@@ -120,7 +122,7 @@ def train(
     began = time.monotonic()
     if validation is None:
         train, validation = train.split(validation=0.15, test=0, seed=seed)
-    preparation = Preparation.fit(train, scale=scale, missing=missing)
+    preparation = Preparation.fit(train, scale=asked.scale, missing=asked.missing)
     examples, held_out = preparation.apply(train), preparation.apply(validation)
     for part, made in ((train, examples), (validation, held_out)):
         if made.weights is not None and not made.weights.any():
@@ -131,7 +133,10 @@ def train(
     settings = asked.chosen_for(examples)
     own = model is not None
     if model is None:
-        model = build_network(preparation, examples, cell=cell, units=units, depth=depth, dropout=dropout, seed=seed)
+        model = build_network(
+            preparation, examples, cell=asked.cell, units=units, depth=depth, dropout=dropout,  # type: ignore[arg-type]
+            seed=seed,
+        )  # fmt: skip
     if memory is not None:
         set_memory(model, memory)
     feeds, pad_value, warning = feeds_of(model, examples)
@@ -168,7 +173,9 @@ def train(
     model.optimizer.build(model.trainable_variables)
     flow = RecordedFlow(model, Batches(examples, **batching | {"batch_size": SEQUENCES, "tokens": None, "buckets": 1}))
     flow.measure("start")
-    found = check_before_training(model, examples, held_out, preparation, feeds=feeds, pad_value=pad_value)
+    found = check_before_training(
+        model, examples, held_out, preparation, feeds=feeds, pad_value=pad_value, progress=progress
+    )
     # A fixed norm, or an optimizer of the user's own, leaves nothing to be measured.
     named = row_names(batches, _namer(train, examples))
     guard = Guard(quantile=None if clipnorm or theirs else 0.1, verbose=int(progress), names=named)
