@@ -56,7 +56,11 @@ def console() -> None:
 def main() -> None:
     """The entry point: errors that the user can mend become one line and exit code 2."""
     try:
-        app()
+        try:
+            app()
+        except SystemExit:
+            sys.stdout.flush()  # here, where a disk that is full can be told of
+            raise
     except ThroughtimeError as error:
         said = _in_options(str(error)) if isinstance(error, ArgumentError) else str(error)
         typer.echo(f"error: {' '.join(said.split())}", err=True)
@@ -70,6 +74,12 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         sys.stderr.close()
         raise SystemExit(0) from None
+    except OSError as error:  # of the system: a disk that is full, a file that may not be read
+        what = f"{error.filename}: " if error.filename else ""
+        typer.echo(f"error: {what}{error.strerror or error}.", err=True)
+        with open(os.devnull, "wb") as nowhere:  # what could not be written is tried again at the end otherwise
+            os.dup2(nowhere.fileno(), 1)
+        raise SystemExit(2) from None
 
 
 def _version(asked: bool) -> None:
@@ -91,6 +101,7 @@ def _options(
 
 @app.command()
 def train(
+    context: typer.Context,
     table: Annotated[str, TABLE],
     target: Annotated[str | None, TARGET] = None,
     sequence: Annotated[str | None, SEQUENCE] = None,
@@ -133,10 +144,11 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Train a network on the sequences of a table, and write the run and its report.html."""
-    directory = _run_directory(table, out, resume)
+    directory = _hold_directory(context, table, out, resume)
     if not resume:
         _refuse_used(directory)
-    elif not (directory / "checkpoint.npz").exists() and not (directory / "run.json").exists():
+    finished = (directory / "run.json").exists()
+    if resume and not finished and not (directory / "checkpoint.npz").exists():
         _say(f"there is nothing to resume in {directory}: this run starts anew")
     from .data.tables import read_table
 
@@ -177,10 +189,13 @@ def train(
         resume=resume,
         progress=not quiet,
     )
-    evaluation = run.evaluate(parts[2]) if test else run.evaluations["validation"]
+    if test and "test" not in run.evaluations:  # there it is in a run that was finished before
+        run.evaluate(parts[2])
+    evaluation = run.evaluations["test" if test else "validation"]
     split = f"validation={validation}, test={test}, history={history!r}, seed={seed}"
-    command = shlex.join(["throughtime", *sys.argv[1:]])
-    _finish(run, evaluation, directory, command=command, title=Path(table).stem, split=split, table=table)
+    command = shlex.join(["throughtime", *(word for word in sys.argv[1:] if word != "--resume")])
+    _finish(run, evaluation, directory, command=command, title=Path(table).stem, split=split, table=table,
+            finished=finished)  # fmt: skip
 
 
 @app.command()
@@ -191,19 +206,24 @@ def predict(
         str | None, typer.Option(help="File to write: .csv, .parquet or .arrow. By default CSV here.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file of --out.")] = False,
+    for_spreadsheet: Annotated[
+        bool,
+        typer.Option("--for-spreadsheet", help="CSV: an apostrophe before texts that a spreadsheet would compute."),
+    ] = False,
 ) -> None:
     """Predict with a trained run: a row a sequence or time step; forecasts go on from the end of each series."""
     choose_backend()
     from .data.sequences import Forecast
     from .data.tables import read_like
+    from .files import path_of
     from .training.predictions import refuse_unwritable
     from .training.run import Run
     from .training.scores import has_targets
 
     if out is not None:  # before the work, not after it
-        if Path(out).exists() and not overwrite:
+        if path_of(out, "--out").exists() and not overwrite:
             raise RunError(f"{out} exists; choose another file, or say --overwrite.")
-        refuse_unwritable(Path(out))
+        refuse_unwritable(Path(out), for_spreadsheet=for_spreadsheet)
     run = Run.load(directory)
     preparation = run.preparation
     forecast: Forecast | None = preparation.forecast
@@ -212,12 +232,13 @@ def predict(
     if forecast is None and data.target is not None and has_targets(data):
         _print_scores(run.evaluate(data, part=Path(table).name), err=True)
     if out is not None:
-        typer.echo(f"wrote {predictions.write(out, overwrite=overwrite)}", err=True)
+        typer.echo(f"wrote {predictions.write(out, overwrite=overwrite, for_spreadsheet=for_spreadsheet)}", err=True)
     else:
-        from .training.predictions import write_table
+        from .training.predictions import without_formulas, write_table
 
         sys.stdout.flush()
-        write_table(predictions.table(), sys.stdout.buffer, ".csv")
+        shown = predictions.table()
+        write_table(without_formulas(shown) if for_spreadsheet else shown, sys.stdout.buffer, ".csv")
 
 
 @app.command()
@@ -240,15 +261,19 @@ def stream(
 
 @app.command()
 def demo(
+    context: typer.Context,
     out: Annotated[str, typer.Option(help="Run directory; the demo's own, replaced each time.")] = "runs/demo",
     seed: Annotated[int, typer.Option(help="Of the split, the initial weights and the batches.")] = 0,
 ) -> None:
     """Train on JapaneseVowels: 640 utterances of 7 to 29 frames, told apart by their nine speakers."""
     from .demo import japanese_vowels, write_parquet
+    from .files import path_of, write_aside
+    from .training.directory import LOCK, hold
 
-    directory = Path(out)
+    directory = path_of(out, "--out")
+    context.with_resource(hold(directory))
     marker = directory / ".demo"
-    if directory.exists() and any(directory.iterdir()) and not marker.exists():
+    if {path.name for path in directory.iterdir()} - {LOCK} and not marker.exists():
         raise RunError(f"{out} is not empty and not of an earlier demo; choose another directory with --out.")
     data, test = japanese_vowels()
     choose_backend()
@@ -260,8 +285,8 @@ def demo(
         f"test  {test!r}",
     )
     run = train_network(data, seed=seed)
-    directory.mkdir(parents=True, exist_ok=True)
-    marker.touch()
+    write_aside(marker, lambda file: None)
+    run.save(directory, overwrite=True)
     _finish(run, run.evaluate(test), directory, command="throughtime demo", title="JapaneseVowels")
     table = write_parquet((data, test), directory / "vowels.parquet")
     roles = "--target speaker --sequence utterance --time frame"
@@ -376,8 +401,10 @@ def bench(
 
     from .bench import bench as measure
     from .bench import cells_of, sizes_of, table
-    from .files import write_json
+    from .files import path_of, refuse_unwritable, write_json
 
+    if json is not None:  # before the work, not after it
+        refuse_unwritable(path_of(json, "--json"))
     names = cells_of(_columns(cells) or ())
     sizes = sizes_of(_columns(units) or ())
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -398,11 +425,15 @@ def _finish(
     title: str,
     split: str | None = None,
     table: str | None = None,
+    finished: bool = False,
 ) -> None:
+    """Writes what the directory lacks, and prints; ``finished``: its run was there before this command."""
     from .report.page import write_report
 
-    run.save(directory, overwrite=True)
-    report = write_report(run, directory / "report.html", command=command, title=title, split=split, table=table)
+    changed = run.save_scores(directory)
+    report = directory / "report.html"
+    if changed or not finished or not report.exists():
+        write_report(run, report, command=command, title=title, split=split, table=table)
     _print_scores(evaluation)
     typer.echo(f"\n{evaluation.verdict()}")
     for one in run.findings:
@@ -473,14 +504,31 @@ def _column_or_columns(given: str | None) -> str | list[str] | None:
     return names[0] if names is not None and len(names) == 1 else names
 
 
-def _run_directory(table: str, out: str | None, resume: bool) -> Path:
-    """``--out``, or the first free of runs/NAME, runs/NAME-2, ...; to resume, the last of them that exists."""
+def _hold_directory(context: typer.Context, table: str, out: str | None, resume: bool) -> Path:
+    """``--out``, or the first free of runs/NAME, runs/NAME-2, ...; to resume, the last of them that exists.
+
+    No other training writes there until the command ends.
+    """
+    from .files import path_of
+    from .training.directory import hold
+
     if out is not None:
-        return Path(out)
-    stem = Path(table).name.split(".")[0] or "run"
+        directory = path_of(out, "--out")
+        context.with_resource(hold(directory))
+        return directory
+    stem = path_of(table, "TABLE").name.split(".")[0] or "run"
     names = [Path("runs") / (stem if i == 1 else f"{stem}-{i}") for i in range(1, 10_000)]
     free = next(i for i, path in enumerate(names) if not path.exists())
-    return names[free - 1] if resume and free else names[free]
+    if resume and free:
+        context.with_resource(hold(names[free - 1]))
+        return names[free - 1]
+    for directory in names[free:]:
+        try:
+            context.with_resource(hold(directory, new=True))
+        except FileExistsError:  # another command has just taken it
+            continue
+        return directory
+    raise RunError(f"{names[-1]} exists; clear some runs away, or choose a directory with --out.")
 
 
 def _refuse_used(directory: Path) -> None:

@@ -6,15 +6,19 @@ take, by the same numbers.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from ..errors import DataError, choose, counted, listed
+from ..files import finite
+from ..schemas import check_json
 from .examples import Examples
 from .scaling import SCALES, Scale, Scaler, fill_forward
 from .sequences import Forecast, Schema, SequenceData, Target
+from .stored import preparation
 
 Missing = Literal["fill", "refuse"]
 UNSEEN = -2  # index of a class that the training part never showed
@@ -360,8 +364,16 @@ class Preparation:
         }
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> Preparation:
-        """The Preparation that ``to_json`` wrote."""
+    def from_json(cls, stored: dict[str, Any], *, named: str = "the preparation is damaged") -> Preparation:
+        """The Preparation that ``to_json`` wrote.
+
+        Args:
+            named: what errors begin with.
+
+        Raises:
+            RunError: a value of another type, or of another length than the columns; says which.
+        """
+        stored = check_json(json.dumps(finite(stored)), preparation, named)
 
         def tuples(value: Any) -> Any:
             return tuple(map(tuples, value)) if isinstance(value, list) else value

@@ -54,3 +54,8 @@ def global_norm(gradients: Sequence[torch.Tensor]) -> float:
 def scaled(gradients: Sequence[torch.Tensor], factor: float) -> Sequence[torch.Tensor]:
     """All times one number."""
     return torch._foreach_mul(list(gradients), factor)
+
+
+def threads() -> int:
+    """Of PyTorch's own operations: where they add up, another number adds in another order."""
+    return torch.get_num_threads()

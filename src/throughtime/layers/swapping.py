@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import os
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import keras
 
+from ..archives import ZIP_ERRORS, why_unreadable
 from ..errors import ArgumentError, first_line
+from ..files import path_of
 from ..kernels.schedule import byte_count
 from .explanation import WRAPPERS, runs_as_ours
 from .explanation import explain as explain
 from .paths import bytes_a_step, why_not_fused
 from .recurrent import OURS
 from .scanned import Scanned
+
+# What Keras's readers, and the layers that they make, raise for a file that says something else than model.save does.
+UNREADABLE = (
+    *ZIP_ERRORS, OSError, TypeError, LookupError, AttributeError, ImportError, AssertionError, ArithmeticError,
+    MemoryError, SyntaxError,
+)  # fmt: skip
 
 
 def accelerate(model: keras.Layer, *, memory: int | str | None = None) -> keras.Layer:
@@ -133,21 +141,32 @@ def load_model(path: str | os.PathLike[str], *, compiled: bool = False) -> keras
     Raises:
         ArgumentError: there is no such file, or Keras cannot read it.
     """
-    file = Path(path)
+    file = path_of(path, "file")
     if file.is_dir():
         file = file / "model.keras"
     if not file.is_file():
         raise ArgumentError(f"there is no file {file}; a model that model.save(...) wrote is accepted.")
-    if file.suffix == ".keras" and not zipfile.is_zipfile(file):  # Keras says of it that it is not found
-        raise ArgumentError(f"{file} cannot be read as a Keras model (it is no zip archive, as model.save writes).")
+    return read_model(file, compiled=compiled)
+
+
+def read_model(file: Path, *, compiled: bool = False, custom_objects: dict[str, Any] | None = None) -> keras.Model:
+    """A model from a file. An archive is looked at before Keras unpacks it: what its entries claim, and their sums.
+
+    Raises:
+        ArgumentError: it cannot be read.
+    """
     try:
+        said = why_unreadable(file) if file.suffix == ".keras" else ""
+        if said:
+            raise ArgumentError(f"{file} cannot be read as a Keras model ({said}).")
         with warnings.catch_warnings():
             # Of a model that was saved before its first training step: its optimizer has no state yet.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
-            return keras.saving.load_model(file, compile=compiled)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:  # what Keras's readers make of other files
-        first = first_line(error)
-        raise ArgumentError(f"{file} cannot be read as a Keras model ({first}).") from error
+            return keras.saving.load_model(file, compile=compiled, custom_objects=custom_objects)
+    except ArgumentError:
+        raise
+    except UNREADABLE as error:
+        raise ArgumentError(f"{file} cannot be read as a Keras model ({first_line(error)}).") from error
 
 
 def _swap(model: keras.Layer, classes: dict[type, type], called: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
+from ..files import path_of, write_aside
 from . import numbers, sections
 
 if TYPE_CHECKING:
@@ -59,18 +60,13 @@ def write(evidence: Evidence, path: str | os.PathLike[str]) -> Path:
     """Writes the report to ``path``, whole or not at all, and returns the path.
 
     Raises:
-        RunError: the folder of ``path`` does not exist.
+        RunError: the folder of ``path`` does not exist or cannot be written to, or the disk is full.
     """
-    path = Path(path)
+    path = path_of(path, "path")
     if not path.parent.is_dir():
         raise RunError(f"The report cannot be written to {str(path)!r}: there is no folder {str(path.parent)!r}.")
     page = render(evidence)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    write_aside(path, lambda file: file.write(page.encode(errors="xmlcharrefreplace")))
     return path
 
 

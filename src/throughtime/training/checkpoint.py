@@ -11,14 +11,19 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NotRequired
 
 import keras
 import numpy as np
+from pydantic import Field
 
 from ..data.examples import Examples
-from ..errors import RunError
+from ..errors import RunError, listed
 from ..files import read_arrays, write_arrays
+from ..gradients.guard import Event, Guard
+from ..schemas import Count, check_json, record, record_of
+
+Loose = Annotated[float, Field(allow_inf_nan=True)]  # Python writes NaN and Infinity into a checkpoint
 
 
 def model_state(model: keras.Model) -> dict[str, np.ndarray]:
@@ -39,10 +44,60 @@ def restore_state(model: keras.Model, state: dict[str, np.ndarray], where: str) 
     """
     variables = [*model.variables, *model.optimizer.variables]
     shapes = [tuple(value.shape) for value in state.values()]
-    if [tuple(v.shape) for v in variables] != shapes:
+    if [tuple(v.shape) for v in variables] != shapes or any(value.dtype.kind in "SUc" for value in state.values()):
         raise RunError(f"{where} was written for another network; resume with the settings that it was begun with.")
     for variable, value in zip(variables, state.values(), strict=True):
         variable.assign(value)
+
+
+def refuse_other_weights(model: keras.Model, weights: list[np.ndarray], where: str) -> None:
+    """Raises RunError where these are not weights of such a model."""
+    if [tuple(v.shape) for v in model.weights] != [w.shape for w in weights] or any(
+        w.dtype.kind in "SUc" for w in weights
+    ):
+        raise RunError(
+            f"{where} has the best weights of another network; resume with the settings that it was begun with."
+        )
+
+
+def guard_state() -> Any:
+    """The type of ``Guard.state_dict``; empty without one."""
+    event: Any = record_of(Event, norm=Loose)
+    kinds = {
+        "norms": list[Loose], "steps": Count, "clipped": Count, "lowered": Count, "share": float, "in_a_row": Count,
+        "begun": tuple[int, Loose, int, int], "events": list[event],
+    }  # fmt: skip
+    return record("Guard", {name: NotRequired[kind] for name, kind in kinds.items()})
+
+
+def restore_guard(guard: Guard, state: dict[str, Any], where: str) -> None:
+    """Gives a guard what ``state_dict`` of another said, if it said anything."""
+    lacking = guard.state_dict().keys() - state.keys()
+    if state and lacking:
+        raise RunError(f"{where} is damaged: of the guard it lacks {listed(sorted(lacking))}; remove it to begin anew.")
+    if state:
+        guard.load_state_dict(state)
+
+
+def stored_progress() -> Any:
+    """The type of what a checkpoint says beside its arrays."""
+    kinds = {
+        "history": list[dict[str, Loose]],
+        "best_epoch": Count,
+        "best_loss": Loose,
+        "fingerprint": dict[str, Any],
+        "guard": NotRequired[guard_state()],
+        "threads": NotRequired[dict[str, int]],
+    }
+    return record("Checkpoint", kinds)
+
+
+def text_of(arrays: dict[str, np.ndarray], path: Path) -> str:
+    """What a checkpoint says of itself, taken out of its arrays."""
+    text = arrays.pop("about", np.zeros(0))
+    if text.ndim or text.dtype.kind != "U":
+        raise RunError(f"{path} is damaged: it says nothing of itself; remove it to begin anew.")
+    return str(text)
 
 
 def weights_of(model: keras.Model) -> list[np.ndarray]:
@@ -60,6 +115,7 @@ class Progress:
         best_weights: of that epoch.
         state: of ``model_state`` after the last epoch.
         guard: ``Guard.state_dict`` after the last epoch.
+        threads: that it was begun with, see ``describe.threads``; empty where that is not known.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
@@ -68,6 +124,7 @@ class Progress:
     best_weights: list[np.ndarray] = field(default_factory=list)
     state: dict[str, np.ndarray] = field(default_factory=dict)
     guard: dict[str, Any] = field(default_factory=dict)
+    threads: dict[str, int] = field(default_factory=dict)
 
     def write(self, path: Path, *, fingerprint: dict[str, Any]) -> None:
         """All of it as one .npz; ``fingerprint`` says what the run was begun with."""
@@ -77,6 +134,7 @@ class Progress:
             "best_loss": self.best_loss,
             "fingerprint": fingerprint,
             "guard": self.guard,
+            "threads": self.threads,
         }
         arrays = {f"best:{i:04}": weight for i, weight in enumerate(self.best_weights)}
         arrays |= {f"state:{key}": value for key, value in self.state.items()}
@@ -91,10 +149,7 @@ class Progress:
             RunError: damaged, or begun with other settings or other data (each difference is named).
         """
         arrays = read_arrays(path)
-        try:
-            about = json.loads(str(arrays.pop("about")))
-        except (ValueError, KeyError) as error:
-            raise RunError(f"{path} is damaged ({error}); remove it to start the run anew.") from error
+        about = check_json(text_of(arrays, path), stored_progress, f"{path} is damaged")
         before = about["fingerprint"]
         now = json.loads(json.dumps(fingerprint))
         other = [f"{key} was {before.get(key)!r}, now {now.get(key)!r}" for key in now if before.get(key) != now[key]]
@@ -105,7 +160,12 @@ class Progress:
             )
         best = [value for key, value in sorted(arrays.items()) if key.startswith("best:")]
         state = {key.removeprefix("state:"): value for key, value in arrays.items() if key.startswith("state:")}
-        return cls(about["history"], about["best_epoch"], about["best_loss"], best, state, about.get("guard", {}))
+        if not 1 <= about["best_epoch"] <= len(about["history"]) or not best or not state:
+            raise RunError(f"{path} is damaged: it lacks weights or epochs; remove it to start the run anew.")
+        return cls(
+            about["history"], about["best_epoch"], about["best_loss"], best, state, about.get("guard", {}),
+            about.get("threads", {}),
+        )  # fmt: skip
 
 
 def data_fingerprint(examples: Examples) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..backend import backend_version
+from ..backend import backend_version, choose_backend
 from ..data.batching import Batches
 from ..data.sequences import SequenceData
+from ..kernels import library
 from ..layers.paths import recurrent_layers
 from ..layers.scanned import Scanned
 
@@ -99,6 +101,31 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
+
+
+def threads() -> dict[str, int]:
+    """How many threads add up what a step computes: another number adds in another order, and the last bits differ.
+
+    Of JAX and TensorFlow only the processors are known, which their pools are made for.
+    """
+    found = {} if library.why_not_available() else {"native kernels": library.threads()}
+    name = choose_backend()
+    if name == "torch":
+        from ..gradients.torch import threads as torch_threads
+
+        return found | {name: torch_threads()}
+    return found | {name: len(os.sched_getaffinity(0))}
+
+
+def other_threads(before: dict[str, int], now: dict[str, int]) -> str:
+    """In words, that a training goes on with another number of threads than it was begun with; empty where not so."""
+    other = [f"{name} {before[name]}, now {now[name]}" for name in now if before.get(name, now[name]) != now[name]]
+    if not other:
+        return ""
+    return (
+        f"the run was begun with another number of threads ({'; '.join(other)}): sums are added up in another order, "
+        "so the weights may differ in the last bits from those of a run that was never interrupted"
+    )
 
 
 def _shape(layer: keras.Layer) -> str:

@@ -16,7 +16,13 @@ import numpy as np
 from ..errors import RunError
 from ..files import read_arrays, write_arrays
 from ..gradients.guard import Guard
-from .checkpoint import model_state, restore_state, value_of
+from ..schemas import Count, check_json, record
+from .checkpoint import guard_state, model_state, restore_guard, restore_state, text_of, value_of
+
+
+def stored_position() -> Any:
+    """The type of what the file says beside its arrays."""
+    return record("Position", {"epoch": Count, "window": Count, "guard": guard_state(), "fingerprint": dict[str, Any]})
 
 
 @dataclass
@@ -53,7 +59,7 @@ class Position:
             raise RunError(f"{where} was begun {'without' if guard else 'with'} guard=; resume it in the same way.")
         restore_state(model, self.state, where)
         if guard is not None:
-            guard.load_state_dict(self.guard)
+            restore_guard(guard, self.guard, where)
 
     def restore_metrics(self, model: keras.Model) -> None:
         """Where the model has built them by now: TensorFlow does so in its first step."""
@@ -78,11 +84,8 @@ class Position:
             RunError: damaged, or of a training on other windows (each difference is named).
         """
         arrays = read_arrays(path)
-        try:
-            about = json.loads(str(arrays.pop("about")))
-            epoch, window, before = about["epoch"], about["window"], about["fingerprint"]
-        except (ValueError, KeyError) as error:
-            raise RunError(f"{path} is damaged ({error}); remove it to begin anew.") from error
+        about = check_json(text_of(arrays, path), stored_position, f"{path} is damaged")
+        epoch, window, before = about["epoch"], about["window"], about["fingerprint"]
         now = json.loads(json.dumps(fingerprint))
         other = [f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in now if before.get(key) != now[key]]
         if other:

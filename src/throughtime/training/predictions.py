@@ -16,13 +16,16 @@ from ..data.examples import Examples
 from ..data.sequences import Schema, SequenceData
 from ..data.stamps import write_times
 from ..data.transforms import Preparation
-from ..errors import DataError, RunError, listed
-from ..files import write_aside
+from ..errors import ArgumentError, DataError, RunError, listed
+from ..files import path_of, write_aside
+from ..files import refuse_unwritable as refuse_unwritable_path
 from ..ragged import Ragged
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# What begins a formula in Excel, LibreOffice or Google Sheets.
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 # Time steps of one prediction batch: large enough to keep the cores busy, small enough for any machine.
 PREDICTION_TOKENS = 16_384
 
@@ -128,29 +131,57 @@ class Predictions:
             columns.pop(name)
         return pa.table({key: pa.array(column) for key, column in columns.items()})
 
-    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    def write(self, path: str | os.PathLike[str], *, overwrite: bool = False, for_spreadsheet: bool = False) -> Path:
         """The table as .csv, .parquet or .arrow, written aside and renamed.
 
+        Args:
+            path: the file.
+            overwrite: whether a file there may be replaced.
+            for_spreadsheet: of .csv: texts that begin with one of ``= + - @``, a tab or a line break get an apostrophe
+                before them. Excel, LibreOffice and others take them for formulas otherwise, and names in a table
+                may be written by anybody. Numbers stay as they are.
+
         Raises:
-            DataError: another suffix. RunError: the file exists and ``overwrite`` is not asked for.
+            DataError: another suffix. ArgumentError: ``for_spreadsheet`` of a file that is no .csv. RunError: the file
+                exists and ``overwrite`` is not asked for; it cannot be written, or the disk is full.
         """
-        path = Path(path)
-        refuse_unwritable(path)
+        path = path_of(path, "path")
+        refuse_unwritable(path, for_spreadsheet=for_spreadsheet)
         if path.exists() and not overwrite:
             raise RunError(f"{path} exists; choose another file, or say that it may be overwritten.")
-        table = self.table()
+        table = without_formulas(self.table()) if for_spreadsheet else self.table()
         write_aside(path, lambda file: write_table(table, file, path.suffix.lower()))
         return path
 
 
-def refuse_unwritable(path: Path) -> None:
+def refuse_unwritable(path: Path, *, for_spreadsheet: bool = False) -> None:
     """Raises DataError for a suffix that predictions are not written as, RunError where there is no such folder."""
     if path.suffix.lower() not in (".csv", ".parquet", ".arrow", ".feather"):
         raise DataError(f"{path.name}: predictions are written as {listed(['.csv', '.parquet', '.arrow'])}.")
-    if path.is_dir():
-        raise RunError(f"{path} is a directory; give a file.")
-    if not path.parent.is_dir():
-        raise RunError(f"{path.parent} is not a directory; make it first.")
+    if for_spreadsheet and path.suffix.lower() != ".csv":
+        raise ArgumentError(f"{path.name} holds no formulas, whatever its texts; leave for_spreadsheet out of it.")
+    refuse_unwritable_path(path)
+
+
+def without_formulas(table: pa.Table) -> pa.Table:
+    """An apostrophe before each text and column name that a spreadsheet would compute, as OWASP advises.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> without_formulas(pa.table({"id": ["=1+1", "a"], "x": [-1, 2]})).to_pydict()
+        {'id': ["'=1+1", 'a'], 'x': [-1, 2]}
+    """
+    import pyarrow as pa
+    from pyarrow import compute
+
+    columns = [
+        compute.replace_substring_regex(column, "\\A([=+\\-@\\t\\r\\n])", "'\\1")
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        else column
+        for column in table.columns
+    ]
+    names = [f"'{name}" if name.startswith(FORMULAS) else name for name in table.column_names]
+    return pa.table(columns, names)
 
 
 def write_table(table: pa.Table, target: Any, suffix: str) -> None:

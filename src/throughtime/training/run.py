@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,17 +12,22 @@ import keras
 from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..diagnosis.findings import Finding
-from ..errors import RunError, first_line
+from ..errors import ArgumentError, RunError
 from ..export.columns import export_columns
-from ..files import make_directory, read_arrays, write_arrays, write_json
+from ..files import beside, json_text, path_of, read_arrays, save_arrays, write_aside
 from ..layers.recurrent import OURS
 from ..layers.scanned import SCANNED
+from ..layers.swapping import read_model
+from ..schemas import check_json, json_value
 from .baselines import Baselines
 from .describe import describe_data
+from .directory import hold
 from .predictions import Predictions, answer
 from .scores import Evaluation, evaluate
+from .stored import refuse_odd_arrays, refuse_other_parts, stored_run
 
 FORMAT = 1
+MOST_TEXT = 1 << 29  # bytes of a run.json: a million categories take a hundredth of it
 NETWORK_NAMES = {
     "lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN", "mingru": "MinGRU", "minlstm": "MinLSTM", "lru": "LRU",
 }  # fmt: skip
@@ -134,23 +138,42 @@ class Run:
     def save(self, directory: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Writes ``run.json``, ``model.keras`` and ``baselines.npz`` into a directory, made if need be.
 
-        Each file is written aside and renamed, ``run.json`` last: a directory that has one is whole.
+        All are written aside and then renamed, ``run.json`` last: a directory that has one is whole.
 
         Raises:
-            RunError: the directory holds a run already and ``overwrite`` is not asked for.
+            RunError: the directory holds a run already and ``overwrite`` is not asked for; a training is at work in it;
+                it cannot be written to, or the disk is full (then nothing has changed).
         """
-        path = Path(directory)
-        if (path / "run.json").exists() and not overwrite:
-            raise RunError(f"{path} holds a run already; choose another directory, or overwrite=True to replace it.")
-        make_directory(path)
-        aside = path / f".model.{os.getpid()}.keras"
-        try:
-            self.model.save(aside)
-            os.replace(aside, path / "model.keras")
-        finally:
-            aside.unlink(missing_ok=True)
-        write_arrays(path / "baselines.npz", self.baselines.arrays())
-        stored = {
+        path = path_of(directory, "directory")
+        with hold(path):
+            if (path / "run.json").exists() and not overwrite:
+                raise RunError(
+                    f"{path} holds a run already; choose another directory, or overwrite=True to replace it."
+                )
+            names = ("model.keras", "baselines.npz", "run.json")
+            with beside(*(path / name for name in names)) as (network, baselines, run):
+                self.model.save(network)
+                with open(baselines, "wb") as file:
+                    save_arrays(file, self.baselines.arrays())
+                run.write_bytes(json_text(self._stored()))
+        return path
+
+    def save_scores(self, directory: str | os.PathLike[str]) -> bool:
+        """Writes ``run.json`` anew beside the files that ``save`` wrote, where scores were added; returns whether.
+
+        Raises:
+            RunError: a training is at work in the directory, or it holds no run, or cannot be written to.
+        """
+        path = path_of(directory, "directory")
+        text = json_text(self._stored())
+        with hold(path):
+            changed = _text(path / "run.json") != text
+            if changed:
+                write_aside(path / "run.json", lambda file: file.write(text))
+        return changed
+
+    def _stored(self) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             "settings": self.settings,
             "preparation": self.preparation.to_json(),
@@ -163,8 +186,6 @@ class Run:
             "flow": self.flow,
             "findings": [asdict(one) for one in self.findings],
         }
-        write_json(path / "run.json", stored)
-        return path
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], *, custom_objects: dict[str, Any] | None = None) -> Run:
@@ -186,44 +207,59 @@ class Run:
                 if unfinished
                 else f"{path} holds no run: there is no run.json in it."
             )
-        try:
-            stored = json.loads((path / "run.json").read_text())
-            if stored["format"] != FORMAT:
-                raise RunError(f"{path}/run.json has format {stored['format']}, this version reads {FORMAT}.")
-            baselines = Baselines.from_arrays(read_arrays(path / "baselines.npz"))
-            feeds = stored["feeds"]
-            made = {
-                "preparation": Preparation.from_json(stored["preparation"]),
-                "baselines": baselines,
-                "history": stored["history"],
-                "best_epoch": stored["best_epoch"],
-                "settings": stored["settings"],
-                "evaluations": {part: Evaluation.from_json(values) for part, values in stored["evaluations"].items()},
-                "about": stored["about"],
-                "feeds": feeds if isinstance(feeds, str) else tuple(feeds),
-                "pad_value": stored["pad_value"],
-                # Neither is in runs of the first versions.
-                "flow": stored.get("flow", {}),
-                "findings": [_finding(one) for one in stored.get("findings", [])],
-            }
-        except RunError:
-            raise
-        # Whatever a damaged file makes these readers raise comes down to one of these.
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-            raise RunError(f"{path} holds a damaged run ({type(error).__name__}: {error}); train it anew.") from error
+        named = f"{path} holds a damaged run: run.json"
+        text = _text(path / "run.json")
+        raw = json_value(text, named)
+        if isinstance(raw, dict) and raw.get("format", FORMAT) != FORMAT:
+            raise RunError(f"{path / 'run.json'} has format {raw['format']}, this version reads {FORMAT}.")
+        check_json(text, stored_run, named)
+        stored = raw
+        preparation = Preparation.from_json(stored["preparation"], named=f"{named}: preparation")
+        arrays = read_arrays(path / "baselines.npz")
+        refuse_odd_arrays(arrays, str(path / "baselines.npz"))
+        baselines = Baselines.from_arrays(arrays)
+        feeds = stored["feeds"]
+        feeds = feeds if isinstance(feeds, str) else tuple(feeds)
         if not (path / "model.keras").is_file():
             raise RunError(f"{path} holds a damaged run: model.keras is missing; train it anew.")
+        # A file says of a layer of ours that "LSTM" is registered, which it is once ours are imported.
+        known = {cell.__name__: cell for cell in (*OURS.values(), *SCANNED)} | (custom_objects or {})
         try:
-            # A file says of a layer of ours that "LSTM" is registered, which it is once ours are imported.
-            known = {cell.__name__: cell for cell in (*OURS.values(), *SCANNED)} | (custom_objects or {})
-            model = keras.saving.load_model(path / "model.keras", custom_objects=known, compile=False)
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-            first = first_line(error)
+            model = read_model(path / "model.keras", custom_objects=known)
+        except ArgumentError as error:
             raise RunError(
-                f"{path / 'model.keras'} cannot be read ({first}); it is damaged, or has layers of your own: give them "
-                "as custom_objects=."
+                f"{error} It is damaged, or has layers of your own: give them as custom_objects=."
             ) from error
-        return cls(model=model, **made)
+        try:
+            refuse_other_parts(model, preparation, feeds, baselines, own=stored["settings"].get("cell") == "model")
+        except RunError as error:
+            raise RunError(f"{path} holds a damaged run: {error}") from error
+        return cls(
+            model=model,
+            preparation=preparation,
+            baselines=baselines,
+            history=stored["history"],
+            best_epoch=stored["best_epoch"],
+            settings=stored["settings"],
+            evaluations={part: Evaluation.from_json(values) for part, values in stored["evaluations"].items()},
+            about=stored["about"],
+            feeds=feeds,
+            pad_value=stored["pad_value"],
+            # Neither is in runs of the first versions.
+            flow=stored.get("flow", {}),
+            findings=[_finding(one) for one in stored.get("findings", [])],
+        )
+
+
+def _text(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MOST_TEXT:
+            raise RunError(f"{path} is damaged: it is larger than {MOST_TEXT:,} bytes.")
+        return path.read_bytes()
+    except RunError:
+        raise
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _finding(stored: dict[str, Any]) -> Finding:

@@ -6,12 +6,14 @@ train part -> Preparation.fit -> Examples -> Batches -> keras fit -> best weight
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
@@ -22,7 +24,7 @@ from ..data.scaling import Scale
 from ..data.sequences import SequenceData
 from ..data.transforms import Missing, Preparation
 from ..errors import ArgumentError, DataError, NonFiniteLossError, RunError
-from ..files import make_directory
+from ..files import path_of
 from ..gradients.guard import Guard
 from ..gradients.locating import locate
 from ..kernels.schedule import byte_count
@@ -30,14 +32,32 @@ from ..layers.swapping import set_memory
 from .baselines import Baselines
 from .callbacks import KeepBest, ShowProgress, row_names
 from .checking import check_before_training
-from .checkpoint import Progress, data_fingerprint, restore_state
-from .describe import describe_data, describe_network, describe_padding, versions
+from .checkpoint import Progress, data_fingerprint, refuse_other_weights, restore_guard, restore_state
+from .describe import describe_data, describe_network, describe_padding, other_threads, threads, versions
+from .directory import hold
 from .flows import SEQUENCES, RecordedFlow
 from .networks import build_network, check_outputs, feeds_of
 from .run import Run
 from .settings import Cell, Settings
 
+Train = TypeVar("Train", bound=Callable[..., Run])
 
+
+def _alone(train: Train) -> Train:
+    """``train``, while no other training is at work in the same ``out``."""
+
+    @wraps(train)
+    def alone(*args: Any, out: str | os.PathLike[str] | None = None, **settings: Any) -> Run:
+        if out is None:
+            return train(*args, **settings)
+        path = path_of(out, "out")
+        with hold(path):
+            return train(*args, out=path, **settings)
+
+    return alone  # type: ignore[return-value]
+
+
+@_alone
 def train(
     train: SequenceData,
     validation: SequenceData | None = None,
@@ -92,7 +112,9 @@ def train(
 
     Raises:
         DataError: data that cannot be trained on. ArgumentError: settings that are not accepted. RunError: ``out``
-        holds a run already, or one begun with other settings. NonFiniteLossError: the loss stays NaN or infinite.
+        holds a run already, or one begun with other settings; another training is at work in it; it cannot be written
+        to, or the disk is full (``resume`` goes on from the last epoch). NonFiniteLossError: the loss stays NaN or
+        infinite.
 
     Example:
         >>> from throughtime.data.arrays import from_arrays
@@ -180,13 +202,15 @@ def train(
     named = row_names(batches, _namer(train, examples))
     guard = Guard(quantile=None if clipnorm or theirs else 0.1, verbose=int(progress), names=named)
     state = Progress()
-    if path is not None:
-        make_directory(path)
+    state.threads, otherwise = threads(), ""
     if checkpoint is not None and checkpoint.exists():
         state = Progress.read(checkpoint, fingerprint=fingerprint)
         restore_state(model, state.state, str(checkpoint))
-        if state.guard:
-            guard.load_state_dict(state.guard)
+        refuse_other_weights(model, state.best_weights, str(checkpoint))
+        otherwise = other_threads(state.threads, threads())
+        if otherwise:
+            print(f"note: {otherwise}", file=sys.stderr)
+        restore_guard(guard, state.guard, str(checkpoint))
     keep = KeepBest(
         state,
         monitor=monitor,
@@ -219,7 +243,7 @@ def train(
         about={
             "source": train.source,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "notes": [*train.notes, *filter(None, [warning, _half_known(train), _undone(guard)])],
+            "notes": [*train.notes, *filter(None, [warning, _half_known(train), _undone(guard), otherwise])],
             "monitor": monitor,
             "parts": [describe_data(train, "train")],
             "padding": describe_padding(batches),
@@ -232,6 +256,7 @@ def train(
             },
             "check": {"looked_at": list(found.looked_at), "left_out": list(found.left_out)},
             "versions": versions(),
+            "threads": state.threads,
             "seconds": round(time.monotonic() - began, 2),
         },
     )
@@ -246,6 +271,7 @@ def train(
 def _finished(path: Path, asked: Settings) -> Run:
     """The run in ``path``, unless it was made with other settings than those ``asked`` for."""
     run = Run.load(path)
+    (path / "checkpoint.npz").unlink(missing_ok=True)  # of a process that was killed between the two
     given = {name: value for name, value in asdict(asked).items() if value is not None}
     other = [f"{name} was {run.settings.get(name)!r}, now {value!r}" for name, value in given.items()
              if run.settings.get(name) != value]  # fmt: skip
