@@ -74,7 +74,9 @@ ORDER = (
     "export.layers export.recurrent",
     "export.model",
     "export.columns",
-    "training.baselines training.networks training.predictions training.checkpoint training.describe",
+    "training.features training.forest training.intervals",
+    "training.baselines training.networks training.predictions training.checkpoint training.describe "
+    "training.evaluation",
     "training.settings training.callbacks training.scores training.flows training.position",
     "training.carrying",
     "training.run",

@@ -394,17 +394,20 @@ def _finish(
     split: str | None = None,
     table: str | None = None,
 ) -> None:
+    from .report.numbers import counted
     from .report.page import write_report
 
     run.save(directory, overwrite=True)
     report = write_report(run, directory / "report.html", command=command, title=title, split=split, table=table)
     _print_scores(evaluation)
     typer.echo(f"\n{evaluation.verdict()}")
+    for note in evaluation.notes:
+        typer.echo(f"note: {note}")
     for one in run.findings:
         if one.severity != "note":
             typer.echo(f"{one.severity}: {one.code} ({one.layer}): {one.evidence} -> {one.remedy}")
     padding, seconds, backend = run.about["padding"], run.about["seconds"], run.about["versions"]["backend"]
-    said = f"{len(run.history)} epochs, best {run.best_epoch}; {seconds:.0f} s on {backend}"
+    said = f"{counted(len(run.history), 'epoch')}, best {run.best_epoch}; {seconds:.0f} s on {backend}"
     if padding["unbucketed"]:
         said += f"; padding {padding['bucketed']:.0%} of the batches ({padding['unbucketed']:.0%} without buckets)"
     typer.echo(said)
@@ -412,7 +415,11 @@ def _finish(
 
 
 def _print_scores(evaluation: Evaluation, *, err: bool = False) -> None:
-    rows = evaluation.table()
+    for rows in filter(None, (evaluation.table(), evaluation.table_by_target())):
+        _print_table(rows, err=err)
+
+
+def _print_table(rows: list[tuple[str, ...]], *, err: bool) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         first, *rest = (cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in
