@@ -436,6 +436,8 @@ def _finish(
         write_report(run, report, command=command, title=title, split=split, table=table)
     _print_scores(evaluation)
     typer.echo(f"\n{evaluation.verdict()}")
+    for note in evaluation.notes:
+        typer.echo(f"note: {note}")
     for one in run.findings:
         if one.severity != "note":
             typer.echo(f"{one.severity}: {one.code} ({one.layer}): {one.evidence} -> {one.remedy}")
@@ -448,7 +450,11 @@ def _finish(
 
 
 def _print_scores(evaluation: Evaluation, *, err: bool = False) -> None:
-    rows = evaluation.table()
+    for rows in filter(None, (evaluation.table(), evaluation.table_by_target())):
+        _print_table(rows, err=err)
+
+
+def _print_table(rows: list[tuple[str, ...]], *, err: bool) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         first, *rest = (cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in

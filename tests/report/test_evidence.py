@@ -54,7 +54,8 @@ def test_it_holds_what_the_page_shows(run: Run) -> None:
     task = run.preparation.schema.task
     assert shown["task"] == task
     assert shown["title"] == run.about["source"]
-    assert shown["verdict"] == {"text": judged.verdict(), "beats": judged.beats}
+    sure = judged.beats or (False if judged.lost_to else None)
+    assert shown["verdict"] == {"text": judged.verdict(), "beats": sure, "notes": list(judged.notes)}
     assert [part["name"] for part in shown["data"]["parts"]] == ["train", "validation", "test"]
     own = "forecasts" if task == "forecast" else "regression" if task == "regress" else "confusion"
     assert {"forecasts", "regression", "confusion", "per_class"} & set(shown) == (
@@ -70,6 +71,10 @@ def test_it_holds_what_the_page_shows(run: Run) -> None:
     assert [row["network"] for row in scores["rows"]] == [True] + [False] * (len(judged.scores) - 1)
     assert scores["primary"] in scores["rows"][0]["values"]
     assert {row["against"]: row["value"] for row in scores["skill"]} == judged.skill
+    assert {row["against"]: row["gain"]["low"] for row in scores["skill"]} == {
+        name: gain.low if np.isfinite(gain.low) else None for name, gain in judged.gains.items()
+    }
+    assert [one["target"] for one in scores["targets"]] == (["<load>", "wind"] if task == "forecast" else [])
     assert scores["part"] == "test"
 
 

@@ -8,13 +8,17 @@ import re
 import subprocess
 import sys
 import threading
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
-from evidence import TASKS, classify, flow, forecast, hostile, regress
+from evidence import FINDINGS, TASKS, classify, flow, forecast, hostile, regress
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reader import Reader
 
 from throughtime.errors import RunError
-from throughtime.report import page
+from throughtime.report import charts, page, sections
 
 HEADINGS = {
     "scores": "Against the baselines", "confusion": "Where it errs", "forecasts": "Forecasts and truth",
@@ -89,10 +93,26 @@ def test_the_verdict_and_the_score_beside_its_best_baseline_come_first():
 
 @pytest.mark.parametrize(
     ("beats", "said"),
-    [(True, "Better than the baseline"), (False, "No better than the baseline"), (None, "Undecided")],
+    [
+        (True, "Better than the baseline"),
+        (False, "No better than the baseline"),
+        (None, "Not shown to be better than the baseline"),
+    ],
 )
 def test_a_verdict_is_told_in_words_as_well_as_in_colour(beats, said):
     assert said in Reader(page.render({"verdict": {"text": "Plain words.", "beats": beats}})).text()
+
+
+@pytest.mark.parametrize("severity", ["error", "warning", "note"])
+@pytest.mark.parametrize("beats", [True, False, None])
+def test_a_tick_does_not_stand_unqualified_above_an_error(severity, beats):
+    found = {**FINDINGS["found"][0], "severity": severity}
+    shown = {"verdict": {"text": "Plain words.", "beats": beats}, "findings": {"found": [found]}}
+    given = sections.verdict(shown)
+    assert (given["sign"] == "yes") == (beats is True and severity != "error")
+    assert ("with 1 error in data or model" in given["label"]) == (severity == "error")
+    twice = sections.verdict(shown | {"findings": {"found": [found, found]}})
+    assert ("2 errors" in twice["label"]) == (severity == "error")
 
 
 def test_scores_are_printed_in_a_table_row():
@@ -145,18 +165,50 @@ def test_the_weights_it_began_with_are_no_epoch():
 @pytest.mark.parametrize(
     ("ratio", "said"),
     [
-        (0.03, "first step of a typical sequence gets 3.0% of what its last one gets: the network can learn from"),
-        (2.5, "gets 2.50 times of what its last one gets: the network can learn from the whole sequence."),
-        (2e-5, "gets 2.0×10⁻⁵ of what its last one gets: the gradient fades on its way"),  # noqa: RUF001
-        (1e-9, "gets 1.0×10⁻⁹ of what its last one gets: the gradient dies on its way"),  # noqa: RUF001
-        (0.0, "gets 0% of what its last one gets: the gradient dies on its way"),
-        (40.0, "gets 40.0 times of what its last one gets: the gradient grows on its way"),
-        (None, "The gradient is not finite at some step"),
+        (0.03, "the mean is 3.0% of the mean at the last step: the network can learn from the whole sequence."),
+        (2.5, "the mean is 2.50 times the mean at the last step: the network can learn from the whole sequence."),
+        (2e-5, "is 2.0×10⁻⁵ of the mean at the last step: the gradient fades on its way"),  # noqa: RUF001
+        (1e-9, "is 1.0×10⁻⁹ of the mean at the last step: the gradient dies on its way"),  # noqa: RUF001
+        (0.0, "is 0% of the mean at the last step: the gradient dies on its way"),
+        (40.0, "is 40.0 times the mean at the last step: the gradient grows on its way"),
     ],
 )
 def test_what_the_flow_means_is_said_in_a_sentence(ratio, said):
-    layer = flow({"lstm": 0.9})["best"]["lstm"] | {"first_to_last": ratio}
-    assert said in Reader(page.render({"flow": {"best": {"lstm": layer}}})).text()
+    lags = np.arange(29)
+    # The median over sequences of their own ratios is another number, and is not what is drawn.
+    layer = flow({"lstm": 0.9})["best"]["lstm"] | {
+        "first_to_last": 0.5,
+        "norms": (0.02 * ratio ** (lags / 28)).tolist(),
+    }
+    text = Reader(page.render({"flow": {"best": {"lstm": layer}}})).text()
+    assert said in text
+    assert "28 steps before the end, where a typical sequence begins" in text
+
+
+def test_a_flow_that_is_not_finite_or_does_not_begin_at_the_end_is_said_to_be_so():
+    layer = flow({"lstm": 0.9})["best"]["lstm"]
+    broken = layer | {"norms": [None, *layer["norms"][1:]], "first_to_last": None}
+    assert "The gradient is not finite at some step" in Reader(page.render({"flow": {"best": {"lstm": broken}}})).text()
+    silent = layer | {"norms": [0.0, *layer["norms"][1:]], "first_to_last": None}
+    assert "the last step itself gets none" in Reader(page.render({"flow": {"best": {"lstm": silent}}})).text()
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    rates=st.lists(st.floats(0.3, 2.0), min_size=2, max_size=40), typical=st.integers(2, 60), start=st.floats(1e-8, 1e6)
+)
+def test_the_words_on_the_gradient_are_read_off_its_curve(rates, typical, start):
+    norms = (start * np.cumprod([1.0, *rates])).tolist()
+    layer = {"longest": len(norms), "typical": min(typical, len(norms)), "lags": [*range(len(norms))], "norms": norms,
+             "horizon": 1, "rate": 1.0, "first_to_last": 1.0}  # fmt: skip
+    place = min(typical, len(norms)) - 1
+    assert sections.begin_to_end(layer) == pytest.approx(norms[place] / norms[0])
+    back = "1 step" if place == 1 else f"{place} steps"
+    assert f"{back} before the end, where a typical sequence begins" in sections.reach(layer)
+    chart = charts.gradient_reach({"best": {"lstm": layer}})
+    read = ElementTree.fromstring(chart.svg)
+    vertical = {float(text.get("y")) for text in read.iter("text") if "end" in text.get("style", "")}
+    assert len(vertical) >= 2, "one tick alone is no scale"
 
 
 def test_a_flow_of_steps_with_losses_of_their_own_is_not_said_to_reach():

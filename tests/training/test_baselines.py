@@ -15,7 +15,7 @@ from throughtime.data.sequences import SequenceData
 from throughtime.data.transforms import Preparation
 from throughtime.ragged import Ragged
 from throughtime.training import baselines
-from throughtime.training.baselines import Baselines, evenly
+from throughtime.training.baselines import FOREST, NEAREST, Baselines, evenly
 
 
 def fitted(train: SequenceData, scale: str = "standard") -> tuple[Preparation, Baselines]:
@@ -58,9 +58,10 @@ def test_the_majority_is_the_first_of_the_most_frequent_classes(labels: list, mo
     assert preparation.classes[made.majority] == most
     other = labelled(sorted({label for label in labels if label is not None}), [1] * len(preparation.classes))
     found = made.predict(preparation, other, preparation.apply(other))
-    assert list(found) == [f"most frequent class ({most})"]
-    (values,) = found.values()
-    assert values.tolist() == [preparation.classes.index(most)] * len(other)
+    assert list(found) == [f"most frequent class ({most})", FOREST, NEAREST]
+    values = found[f"most frequent class ({most})"]
+    assert values.argmax(1).tolist() == [preparation.classes.index(most)] * len(other)
+    assert (values.sum(1) == 1).all()
 
 
 def test_the_majority_of_labels_a_step_counts_steps_that_have_a_label() -> None:
@@ -70,7 +71,7 @@ def test_the_majority_of_labels_a_step_counts_steps_that_have_a_label() -> None:
     assert preparation.classes == (1, 2)
     assert made.majority == 0
     (found,) = made.predict(preparation, train, preparation.apply(train)).values()
-    assert found.tolist() == [0] * 11
+    assert found.tolist() == [[1, 0]] * 11
 
 
 @pytest.mark.parametrize("task", ["regress", "steps"])
@@ -80,7 +81,7 @@ def test_the_training_mean_is_in_the_units_of_the_target(task: str, scale: str) 
     train.target.values[[1, 3], 1] = np.nan
     train.target.values[0, 0] = np.nan
     found = answers(train, other, scale)
-    assert list(found) == ["training mean"]
+    assert list(found) == (["training mean"] if task == "steps" else ["training mean", FOREST, NEAREST])
     expected = []
     for k in range(2):
         known = [value for value in train.target.values[:, k].tolist() if not math.isnan(value)]
@@ -154,6 +155,14 @@ def test_linear_is_ridge_regression_on_the_window(known: tuple[str, ...], scale:
     preparation = Preparation.fit(train, scale=scale)
     window, horizon = 6, 3
 
+    def ones(data: SequenceData, steps: range) -> list[list[float]]:
+        """Each category of each step as ones and zeros, unknown first."""
+        return [
+            [float(place == (seen.index(label) + 1 if label in seen else 0)) for place in range(len(seen) + 1)]
+            for column, seen in enumerate(preparation.vocabulary)
+            for label in (data.levels[column][data.categories[step, column]] for step in steps)
+        ]  # fmt: skip
+
     def rows(data: SequenceData) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Inputs, last values and changes of each window, by plain loops over scaled columns that were filled."""
         columns = np.concatenate([data.target.values, data.numbers], axis=1)
@@ -168,7 +177,8 @@ def test_linear_is_ridge_regression_on_the_window(known: tuple[str, ...], scale:
                 seen, ahead = part[t : t + window].copy(), part[t + window : t + window + horizon]
                 last = seen[-1, :2].copy()
                 seen[:, :2] -= last
-                inputs.append(np.concatenate([seen.reshape(-1), ahead[:, 2] if known else []]))
+                steps = range(start + t, start + t + window)
+                inputs.append(np.concatenate([seen.reshape(-1), ahead[:, 2] if known else [], *ones(data, steps)]))
                 lasts.append(last)
                 changes.append((ahead[:, :2] - last).reshape(-1))
         return np.array(inputs), np.array(lasts), np.array(changes)
@@ -191,7 +201,8 @@ def test_linear_takes_the_past_targets_alone_where_the_window_is_wide(monkeypatc
     data = cases.series((60,))
     monkeypatch.setattr(baselines, "LINEAR_INPUTS", 6 * 4 - 1)
     preparation, made = fitted(data)
-    assert made.coefficients.shape == (6 * 2 + 1, 3 * 2)
+    # The past of two targets, and the categories of the last step, of which there are 3 + 1 and 5 + 1.
+    assert made.coefficients.shape == (6 * 2 + 10 + 1, 3 * 2)
     other = cases.series((60,))
     other.numbers[:] += 100.0
     one, two = (made.predict(preparation, d, preparation.apply(d)) for d in (data, other))

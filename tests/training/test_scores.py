@@ -18,7 +18,7 @@ from throughtime.errors import DataError
 from throughtime.files import finite
 from throughtime.ragged import Ragged
 from throughtime.training import scores
-from throughtime.training.baselines import Baselines
+from throughtime.training.baselines import FOREST, NEAREST, Baselines
 from throughtime.training.scores import Evaluation, evaluate, has_targets
 
 # Float32 probabilities and float64 sums in another order.
@@ -59,6 +59,16 @@ def plain_macro_f1(truth: list, answers: list, labels: tuple) -> float:
     return sum(values) / len(values)
 
 
+def plain_average_precision(truth: list[bool], ranks: np.ndarray) -> float:
+    """The mean, over the true ones, of the precision among those ranked as high or higher."""
+    values = []
+    for place, true in enumerate(truth):
+        if true:
+            above = [t for t, rank in zip(truth, ranks, strict=True) if rank >= ranks[place]]
+            values.append(sum(above) / len(above))
+    return sum(values) / len(values)
+
+
 # Classes ------------------------------------------------------------------------------------------------------------
 
 
@@ -86,9 +96,20 @@ def test_scores_of_classes_by_plain_loops(missing: bool, monkeypatch: pytest.Mon
     share = right.count("b") / len(known)
     assert naive == {
         "accuracy": pytest.approx(share, **CLOSE),
+        "recall": pytest.approx(1 / 3),  # all of "b", none of "a" and "c"; "d" does not occur
         "macro_f1": pytest.approx(plain_macro_f1(right, ["b"] * len(known), labels), **CLOSE),
+        # A rank that is the same for all is right as often as the class is.
+        "average_precision": pytest.approx(sum(right.count(c) for c in "abc") / len(known) / 3),
     }
-    assert found.skill == {"most frequent class (b)": pytest.approx(1 - (1 - accuracy) / (1 - share), **CLOSE)}
+    assert found.skill["most frequent class (b)"] == pytest.approx(1 - (1 - accuracy) / (1 - share), **CLOSE)
+    assert list(found.skill) == list(found.gains) == ["most frequent class (b)", FOREST, NEAREST]
+    recalls = [
+        sum(t == a == label for t, a in zip(right, answers, strict=True)) / right.count(label) for label in "abc"
+    ]
+    assert found["recall"] == pytest.approx(sum(recalls) / 3)
+    ranked = [plain_average_precision([t == c for t in right], outputs[known, "abcd".index(c)]) for c in "abc"]
+    assert found["average_precision"] == pytest.approx(sum(ranked) / 3)
+    assert found.positive is None
     assert (found.primary, found.higher_is_better, found.network) == ("accuracy", True, "LSTM")
     assert (found.count, found.counted) == (len(known), "sequences")
     # Rows are the truth, columns the answers.
@@ -104,6 +125,7 @@ def test_scores_of_classes_by_plain_loops(missing: bool, monkeypatch: pytest.Mon
         assert (row["label"], row["support"]) == (label, support)
         assert row["precision"] == pytest.approx(counts[place][place] / answered if answered else 0.0)
         assert row["recall"] == pytest.approx(counts[place][place] / support if support else 0.0)
+        assert row["average_precision"] == (pytest.approx(ranked[place]) if support else None)
 
 
 def test_labels_a_step_are_scored_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,10 +144,11 @@ def test_skill_of_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     train, data = classes(truth)
     perfect = np.eye(4)[["abcd".index(label) for label in truth]]
     found = judged(train, data, perfect, monkeypatch)
-    assert (list(found.skill.values()), found.beats, found["accuracy"]) == ([1.0], True, 1.0)
+    assert (next(iter(found.skill.values())), found["accuracy"]) == (1.0, 1.0)
+    assert not judged(train, data.take([0, 1, 2]), perfect[:3], monkeypatch).beats, "three sequences show nothing"
     same = np.eye(4)[[1] * 6]
     found = judged(train, data, same, monkeypatch)
-    assert (list(found.skill.values()), found.beats) == ([0.0], False)
+    assert (next(iter(found.skill.values())), found.beats) == (0.0, False)
     found = judged(train, data, np.roll(perfect, 1, axis=1), monkeypatch)
     assert found.skill["most frequent class (b)"] == pytest.approx(1 - 1 / (4 / 6))
     assert not found.beats
@@ -143,7 +166,7 @@ def test_scores_of_numbers_by_plain_loops(task: str, scale: str, monkeypatch: py
     outputs = np.random.default_rng(2).normal(size=truth.shape).astype(np.float32)
     found = judged(train, data, outputs, monkeypatch, scale)
     spread = Preparation.fit(train, scale=scale).outputs
-    mean = train.target.values.mean(0)
+    mean, spreads = train.target.values.mean(0), train.target.values.std(0)
     for name, answer in (("LSTM", outputs * spread.scale + spread.center), ("training mean", [mean] * len(truth))):
         errors = [
             (k, float(answer[i][k]) - truth[i, k])
@@ -152,19 +175,24 @@ def test_scores_of_numbers_by_plain_loops(task: str, scale: str, monkeypatch: py
             if not math.isnan(truth[i, k])
         ]
         assert len(errors) == truth.size - 3 == found.count
+        # Whatever the scaler of the run, targets of several units are brought to one before they are averaged.
         assert found.scores[name] == {
-            "mae": pytest.approx(math.fsum(abs(e) for _, e in errors) / len(errors), **CLOSE),
-            "rmse": pytest.approx(math.sqrt(math.fsum(e * e for _, e in errors) / len(errors)), **CLOSE),
-            "mse_scaled": pytest.approx(
-                math.fsum((e / spread.scale[k]) ** 2 for k, e in errors) / len(errors), **CLOSE
-            ),
+            "mse_scaled": pytest.approx(math.fsum((e / spreads[k]) ** 2 for k, e in errors) / len(errors), **CLOSE)
         }
+        for k, target in enumerate(("y0", "y1")):
+            own = [e for place, e in errors if place == k]
+            assert found.targets[target].scores[name] == {
+                "mae": pytest.approx(math.fsum(map(abs, own)) / len(own), **CLOSE),
+                "rmse": pytest.approx(math.sqrt(math.fsum(e * e for e in own) / len(own)), **CLOSE),
+            }
     # Several targets of different sizes: their scaled errors are compared, else the largest would decide alone.
     assert (found.primary, found.higher_is_better) == ("mse_scaled", False)
     expected = 1 - found["mse_scaled"] / found.scores["training mean"]["mse_scaled"]
-    assert found.skill == {"training mean": pytest.approx(expected, **CLOSE)}
-    assert found.counted == ("values" if task == "regress" else "time steps")
-    shown = found.detail["regression"]
+    assert found.skill["training mean"] == pytest.approx(expected, **CLOSE)
+    assert list(found.skill) == (["training mean", FOREST, NEAREST] if task == "regress" else ["training mean"])
+    assert found.counted == "values"
+    shown, second = found.detail["regression"]
+    assert second["target"] == "y1"
     kept = [i for i in range(len(truth)) if not math.isnan(truth[i, 0])]
     assert shown["target"] == "y0"
     assert shown["truth"] == truth[kept, 0].tolist()
@@ -208,16 +236,21 @@ def test_forecasts_are_scored_window_by_window(monkeypatch: pytest.MonkeyPatch) 
                     answer = float(outputs[e, h, k]) * spread.scale[k] + spread.center[k]
                     errors.setdefault((h, k), []).append(answer - truth[first + h, k])
     every = [e for part in errors.values() for e in part]
-    assert found["mae"] == pytest.approx(math.fsum(map(abs, every)) / len(every), **CLOSE)
-    assert found["rmse"] == pytest.approx(math.sqrt(math.fsum(e * e for e in every) / len(every)), **CLOSE)
+    for k in range(2):
+        own = [e for (_, place), part in errors.items() if place == k for e in part]
+        scores_of = found.targets[f"y{k}"].scores["LSTM"]
+        assert scores_of["mae"] == pytest.approx(math.fsum(map(abs, own)) / len(own), **CLOSE)
+        assert scores_of["rmse"] == pytest.approx(math.sqrt(math.fsum(e * e for e in own) / len(own)), **CLOSE)
     assert (found.count, found.counted) == (len(every), "forecast values")
     detail = found.detail["forecasts"]
-    assert detail["by_step"]["step"] == [1, 2, 3]
-    line = next(line for line in detail["by_step"]["lines"] if line["network"])
-    by_step = [math.sqrt(math.fsum(e * e for e in errors[h, 0]) / len(errors[h, 0])) for h in range(horizon)]
-    assert line["name"] == "LSTM"
-    assert line["values"] == pytest.approx(by_step, **CLOSE)
-    assert [line["name"] for line in detail["by_step"]["lines"]] == list(found.scores)
+    assert [one["target"] for one in detail["by_step"]] == ["y0", "y1"]
+    for k, one in enumerate(detail["by_step"]):
+        assert one["step"] == [1, 2, 3]
+        line = next(line for line in one["lines"] if line["network"])
+        by_step = [math.sqrt(math.fsum(e * e for e in errors[h, k]) / len(errors[h, k])) for h in range(horizon)]
+        assert line["name"] == "LSTM"
+        assert line["values"] == pytest.approx(by_step, **CLOSE)
+        assert [line["name"] for line in one["lines"]] == list(found.scores)
     # The first and the last window are among those shown, whatever their errors are.
     first, last = detail["examples"][0], detail["examples"][-1]
     start, origin = windows[0]
@@ -228,7 +261,9 @@ def test_forecasts_are_scored_window_by_window(monkeypatch: pytest.MonkeyPatch) 
     assert first["baseline_name"] == "last value"
     assert last["series"] == "1"
     assert last["time"] == [24, 25, 26]
-    assert last["forecast"] == pytest.approx((outputs[-1, :, 0] * spread.scale[0] + spread.center[0]).tolist())
+    # Targets take turns, so the last of four windows shows the second.
+    assert [one["target"] for one in detail["examples"]] == ["y0", "y1", "y0", "y1"]
+    assert last["forecast"] == pytest.approx((outputs[-1, :, 1] * spread.scale[1] + spread.center[1]).tolist())
 
 
 def test_many_windows_are_thinned_out_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,12 +293,12 @@ def test_the_verdict_of_classes() -> None:
     naive = {"most frequent class (up)": 0.5}
     found = evaluation(0.9231, naive, primary="accuracy", higher_is_better=True, counted="sequences")
     assert found.verdict() == (
-        "The LSTM network is right on 92.3% of 1,234 sequences; the most frequent class (up) on 50.0%."
+        "The LSTM network is right on 1,139 of 1,234 sequences (92.3%); the most frequent class (up) on 617 (50.0%)."
     )
     found = evaluation(0.5, naive, primary="accuracy", higher_is_better=True, counted="sequences")
     assert found.verdict() == (
-        "The LSTM network is right on 50.0% of 1,234 sequences; the most frequent class (up) on 50.0%. It does NOT "
-        "beat the most frequent class (up): use that instead, or look for the cause."
+        "The LSTM network is right on 617 of 1,234 sequences (50.0%); the most frequent class (up) on 617 (50.0%). It "
+        "does NOT beat the most frequent class (up): use that instead, or look for the cause."
     )
 
 
@@ -294,9 +329,9 @@ def test_answers_that_are_no_numbers_beat_nothing(monkeypatch: pytest.MonkeyPatc
 
 def test_a_perfect_baseline_leaves_nothing_to_gain(monkeypatch: pytest.MonkeyPatch) -> None:
     train, data = classes(["b", "b", "b"])
-    assert judged(train, data, np.eye(4)[[1, 1, 1]], monkeypatch).skill == {"most frequent class (b)": 0.0}
+    assert judged(train, data, np.eye(4)[[1, 1, 1]], monkeypatch).skill["most frequent class (b)"] == 0
     found = judged(train, data, np.eye(4)[[1, 1, 2]], monkeypatch)
-    assert found.skill == {"most frequent class (b)": -math.inf}
+    assert found.skill["most frequent class (b)"] == -math.inf
     # JSON has no infinity: what was stored and read again says the same.
     again = Evaluation.from_json(json.loads(json.dumps(finite(asdict(found)), allow_nan=False)))
     assert asdict(again) == asdict(found)
@@ -365,7 +400,7 @@ def test_a_tag_that_training_never_showed_counts_as_a_mistake() -> None:
     outputs = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
     truth = preparation.class_indices(rare.target)
     scored = scores._classes(
-        preparation, truth, examples, outputs, {"most frequent class (a)": np.zeros(4, int)}, "n", "p"
+        preparation, truth, examples, outputs, {"most frequent class (a)": np.eye(2)[[0] * 4]}, "n", "p", 0
     )
     assert scored["accuracy"] == 3 / 4
     assert scored.scores["most frequent class (a)"]["accuracy"] == 2 / 4

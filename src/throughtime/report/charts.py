@@ -197,20 +197,20 @@ def gradient_reach(flow: Evidence) -> Chart | None:
         back = numbers.counted(int(lags[known][-1]), "step")
         said.append(f"{name} from {ends[0]} at the last step to {ends[1]}, {back} before")
     key = tuple(Stroke(words(name, 30), role, dashes) for name, _, role, dashes, _, _ in drawn_lines)
-    note = "Means over sequences, logarithmic scale. Right of a dotted stroke lies 90% of the gradient."
+    note = "Means over sequences, those that reach so far back. Logarithmic. Right of a dotted stroke lies 90% of it."
     return Chart(
         "Norm of the gradient at each step", drawn.svg, f"Norm of the gradient: {'; '.join(said)}.", key=key, note=note
     )
 
 
 def _decades(axes: Any) -> None:
-    """Ticks of a logarithmic axis at powers of ten, a handful; the axis spans a decade or more."""
+    """Ticks of a logarithmic axis at powers of ten, from two to a handful: one alone says nothing of the others."""
     low, high = (math.log10(edge) for edge in axes.get_ylim())
-    if high - low < 1:
-        middle = (low + high) / 2
-        low, high = middle - 0.5, middle + 0.5
-        axes.set_ylim(10**low, 10**high)
     first, last = math.ceil(low), math.floor(high)
+    if last <= first:
+        first = math.floor(low)
+        last = max(math.ceil(high), first + 1)
+        axes.set_ylim(10 ** min(low, first), 10 ** max(high, last))
     apart = max(1, math.ceil((last - first) / 5))
     axes.set_yticks([10.0**power for power in range(first, last + 1, apart)])
 
@@ -419,7 +419,10 @@ def forecast(example: Evidence, *, name: str = "forecast") -> Chart | None:
     error, plain = mean_error(truth, forecast), mean_error(truth, baseline)
     note = f"Off by {numbers.number(error)} on average" if numbers.finite(error) else "No error could be computed"
     note += f"; {baseline_name} by {numbers.number(plain)}." if numbers.finite(plain) else "."
-    title = f"Series {words(example['series'], 40)}" if str(example.get("series", "")) else "Forecast"
+    named = [f"Series {words(example['series'], 40)}"] if str(example.get("series", "")) else []
+    named += [words(example["target"], 30)] if example.get("target") else []
+    named += [f"from {numbers.date(coming[0])}"] if coming else []
+    title = ", ".join(named) or "Forecast"
     return Chart(title, drawn.svg, f"{title}, {numbers.counted(steps, 'step')} ahead. {note}", tuple(key), note)
 
 
@@ -451,7 +454,7 @@ def _places(before: list[Any], after: list[Any], history: int, steps: int) -> tu
     return np.arange(1 - history, 1, dtype=float), np.arange(1, steps + 1, dtype=float), False
 
 
-def error_by_horizon(by_step: Evidence) -> Chart | None:
+def error_by_horizon(by_step: Evidence, *, name: str = "error-by-horizon") -> Chart | None:
     """The error at each step ahead, of the network and of the baselines."""
     step = _floats(by_step.get("step"))
     lines = [(line, _floats(line["values"])) for line in by_step.get("lines", [])]
@@ -459,7 +462,7 @@ def error_by_horizon(by_step: Evidence) -> Chart | None:
     if not lines:
         return None
     key: list[Stroke] = []
-    with canvas("error-by-horizon", height=220, bottom=42) as drawn:
+    with canvas(name, height=220, bottom=42) as drawn:
         plain = 0
         for line, values in lines:
             role, dashes = ("network", ()) if line.get("network") else BASELINES[plain % len(BASELINES)]
@@ -472,11 +475,12 @@ def error_by_horizon(by_step: Evidence) -> Chart | None:
         drawn.axes.set_xlabel("steps ahead")
     metric = numbers.metric(by_step.get("metric") or "error")
     said = "; ".join(f"{line['name']} {' to '.join(map(numbers.number, values[[0, -1]]))}" for line, values in lines)
-    title = f"{metric[:1].upper()}{metric[1:]} by steps ahead"
+    of = f" of {words(by_step['target'], 30)}" if by_step.get("target") else ""
+    title = f"{metric[:1].upper()}{metric[1:]}{of} by steps ahead"
     return Chart(title, drawn.svg, f"{title}: {said}.", tuple(key))
 
 
-def truth_against_prediction(regression: Evidence) -> Chart | None:
+def truth_against_prediction(regression: Evidence, *, name: str = "truth-against-prediction") -> Chart | None:
     """Predictions over truth, with the line on which they would be equal; at most `MOST_POINTS`, evenly taken."""
     truth, prediction = _floats(regression.get("truth")), _floats(regression.get("prediction"))
     if truth.size != prediction.size or not truth.size:
@@ -489,7 +493,7 @@ def truth_against_prediction(regression: Evidence) -> Chart | None:
     taken = np.linspace(0, truth.size - 1, min(truth.size, MOST_POINTS)).astype(int)
     low, high = float(min(truth.min(), prediction.min())), float(max(truth.max(), prediction.max()))
     room = 0.04 * (high - low) or 0.5 * (abs(high) or 1.0)
-    with canvas("truth-against-prediction", height=360, bottom=42) as drawn:
+    with canvas(name, height=360, bottom=42) as drawn:
         axes = drawn.axes
         axes.set_xlim(low - room, high + room)
         axes.set_ylim(low - room, high + room)
@@ -507,4 +511,5 @@ def truth_against_prediction(regression: Evidence) -> Chart | None:
     alt = (
         f"{numbers.counted(shown, 'prediction')} over their truth; the mean absolute error is {numbers.number(error)}."
     )
-    return Chart("Prediction over truth", drawn.svg, alt, note=" ".join(notes))
+    of = f": {words(regression['target'], 30)}" if regression.get("target") else ""
+    return Chart(f"Prediction over truth{of}", drawn.svg, alt, note=" ".join(notes))

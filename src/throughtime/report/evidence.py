@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import one_of
 from ..files import finite
+from ..training.intervals import Gain
 from ..training.run import Run
 
 
@@ -43,7 +44,12 @@ def evidence(
         "title": title or about["source"],
         "task": schema.task,
         "created": about["created"],
-        "verdict": {"text": evaluation.verdict(), "beats": evaluation.beats},
+        # None where it is not known: better on this part, and not by more than chance may give.
+        "verdict": {
+            "text": evaluation.verdict(),
+            "beats": evaluation.beats or (False if evaluation.lost_to else None),
+            "notes": list(evaluation.notes),
+        },
         "notes": about["notes"],
         "data": {
             "source": about["source"],
@@ -68,7 +74,22 @@ def evidence(
                 {"name": name, "network": name == evaluation.network, "values": values}
                 for name, values in evaluation.scores.items()
             ],
-            "skill": [{"against": name, "value": value} for name, value in evaluation.skill.items()],
+            "positive": evaluation.positive,
+            "skill": [
+                {"against": name, "value": value} | _gain(evaluation.gains.get(name))
+                for name, value in evaluation.skill.items()
+            ],
+            "targets": [
+                {
+                    "target": target,
+                    "rows": [
+                        {"name": name, "network": name == evaluation.network, "values": values}
+                        | _gain(one.gains.get(name))
+                        for name, values in one.scores.items()
+                    ],
+                }
+                for target, one in evaluation.targets.items()
+            ],
         },
         **evaluation.detail,
         "flow": run.flow,
@@ -84,6 +105,10 @@ def evidence(
     if command is not None:
         shown["command"] = command
     return finite(shown)
+
+
+def _gain(gain: Gain | None) -> dict[str, Any]:
+    return {} if gain is None else {"gain": asdict(gain)}
 
 
 def python_code(run: Run, split: str | None, table: str | None = None) -> str:

@@ -16,7 +16,8 @@ from typing import Any
 MISSING = "–"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PERCENT = {"accuracy", "balanced_accuracy", "top_5_accuracy", "sequence_accuracy"}
-_OF_ONE = {"f1", "macro_f1", "micro_f1", "weighted_f1", "precision", "recall", "r2", "auc", "roc_auc", "skill"}
+_OF_ONE = {"f1", "macro_f1", "micro_f1", "weighted_f1", "precision", "recall", "average_precision", "r2", "auc",
+           "roc_auc", "skill"}  # fmt: skip
 IN_TARGET_UNITS = {"rmse", "mae", "median_absolute_error"}
 _WORDS = {"f1": "F1", "r2": "R²", "rmse": "RMSE", "mae": "MAE", "mse": "MSE", "mase": "MASE", "smape": "sMAPE",
           "mape": "MAPE", "auc": "AUC", "roc": "ROC"}  # fmt: skip
@@ -139,6 +140,24 @@ def moment(text: Any) -> str:
         return str(text)
     zone = when.tzname() or ""
     return f"{when.day} {when:%B %Y, %H:%M} {zone}".rstrip()
+
+
+def date(text: Any) -> str:
+    """An ISO 8601 time as "1 July 2017, 06:00", without the time of day at midnight; a number as it is."""
+    try:
+        when = datetime.fromisoformat(str(text))
+    except ValueError:
+        return count(text) if finite(text) else str(text)
+    day = f"{when.day} {when:%B %Y}"
+    return day if (when.hour, when.minute, when.second) == (0, 0, 0) else f"{day}, {when:%H:%M}"
+
+
+def interval(low: Any, high: Any, percent: bool = False) -> str:
+    """Both ends with their signs, in points of a hundred or as shares of one; a dash where an end is not known."""
+    if not (finite(low) and finite(high)):
+        return MISSING
+    ends = [f"{100 * end:+.1f}" if percent else f"{end:+.3f}" if abs(end) < 1e3 else number(end) for end in (low, high)]
+    return _signed(" to ".join(ends))
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:

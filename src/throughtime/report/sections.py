@@ -16,7 +16,11 @@ from . import charts, numbers
 from .drawing import words
 
 Evidence = Mapping[str, Any]
-_VERDICTS = {True: ("yes", "Better than the baseline"), False: ("no", "No better than the baseline")}
+_VERDICTS = {
+    True: ("yes", "Better than the baseline"),
+    False: ("no", "No better than the baseline"),
+    None: ("open", "Not shown to be better than the baseline"),
+}
 _CELLS = {
     "lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN", "simplernn": "SimpleRNN", "mingru": "MinGRU",
     "minlstm": "MinLSTM", "lru": "LRU",
@@ -43,12 +47,20 @@ class Table:
         return len(self.rows) > _FOLDED
 
 
-def verdict(evidence: Evidence) -> dict[str, str] | None:
+def verdict(evidence: Evidence) -> dict[str, Any] | None:
+    """The verdict with its sign. Where the check found an error, the scores may be those of another task than was
+    meant, so good ones do not open with a tick.
+    """
     given = evidence.get("verdict")
     if not given:
         return None
-    sign, label = _VERDICTS.get(given.get("beats"), ("open", "Undecided"))
-    return {"sign": sign, "label": label, "text": str(given.get("text", ""))}
+    sign, label = _VERDICTS[given.get("beats")]
+    errors = sum(one["severity"] == "error" for one in (evidence.get("findings") or {}).get("found") or [])
+    if errors:
+        sign = "warn" if sign == "yes" else sign
+        label = f"{label}, with {numbers.counted(errors, 'error')} in data or model"
+    notes = [str(note) for note in given.get("notes") or []]
+    return {"sign": sign, "label": label, "text": str(given.get("text", "")), "notes": notes}
 
 
 def headline(evidence: Evidence) -> dict[str, str] | None:
@@ -68,7 +80,8 @@ def headline(evidence: Evidence) -> dict[str, str] | None:
     shown = numbers.scores(metric, [value for value, _ in best.values()])
     text = dict(zip(best, shown, strict=True))
     return {
-        "value": text[True], "name": best[True][1], "metric": numbers.metric(metric),
+        "value": text[True], "name": best[True][1],
+        "metric": "scaled MSE" if metric == "mse_scaled" else numbers.metric(metric),
         "unit": str(given.get("unit") or "") if metric in numbers.IN_TARGET_UNITS else "",
         "part": str(given.get("part") or ""),
         "baseline": text.get(False, ""), "baseline_name": best[False][1] if False in best else "",
@@ -83,20 +96,68 @@ def scores(evidence: Evidence) -> dict[str, Any] | None:
     metrics = list(dict.fromkeys(metric for row in rows for metric in row.get("values", {})))
     metrics.sort(key=lambda metric: metric != given["primary"])
     columns = [numbers.scores(metric, [row.get("values", {}).get(metric) for row in rows]) for metric in metrics]
-    unit, part = str(given.get("unit") or ""), given.get("part") or "held-out"
+    unit, part, positive = str(given.get("unit") or ""), given.get("part") or "held-out", given.get("positive")
     table = Table(
         f"Scores on the {part} part",
-        ("", *(_with_unit(metric, unit) for metric in metrics)),
+        ("", *(_of_class(metric, positive) or _with_unit(metric, unit) for metric in metrics)),
         [[str(row["name"]), *cells] for row, *cells in zip(rows, *columns, strict=True)],
         strong=tuple(index for index, row in enumerate(rows) if row.get("network")),
     )
-    skill = Table(
-        "Skill",
-        ("against", "skill"),
-        [[str(row["against"]), numbers.of_one(row["value"])] for row in given.get("skill") or []],
-        note="1 is perfect, 0 is no better than the baseline, below 0 is worse.",
+    skill = _skill(given.get("skill") or [], points=given["primary"] == "accuracy")
+    return {
+        "part": part, "chart": charts.scores(given), "table": table, "skill": skill,
+        "targets": _by_target(given.get("targets") or []),
+    }  # fmt: skip
+
+
+def _skill(rows: Sequence[Evidence], *, points: bool) -> Table:
+    """The skill over each baseline and how sure it is: of classes that is said in points of accuracy."""
+    gains = [row["gain"] for row in rows if row.get("gain")]
+    note = "Skill: 1 is perfect, 0 is no better than the baseline, below 0 is worse."
+    cells = [[str(row["against"]), numbers.of_one(row["value"])] for row in rows]
+    if len(gains) < len(rows) or not rows:
+        return Table("Skill", ("against", "skill"), cells, note=note)
+    heads = (
+        ("against", "skill", "points of accuracy", "95% interval") if points else ("against", "skill", "95% interval")
     )
-    return {"part": part, "chart": charts.scores(given), "table": table, "skill": skill}
+    for line, gain in zip(cells, gains, strict=True):
+        if points:
+            line.append(numbers.interval(gain["value"], gain["value"], percent=True).split(" ")[0])
+        line.append(numbers.interval(gain["low"], gain["high"], percent=points))
+    units = gains[0]["unit"] if gains[0]["groups"] != 1 else gains[0]["unit"].replace("blocks", "block")
+    over = f"{numbers.number(gains[0]['groups'])} {units}"
+    note += f" Intervals are paired, over {over}; where one holds 0, chance alone may have made the difference."
+    return Table("Gain", heads, cells, note=note)
+
+
+def _by_target(targets: Sequence[Evidence]) -> Table | None:
+    """Each of several targets in its own unit: they are never averaged."""
+    if not targets:
+        return None
+    rows, strong = list[list[str]](), list[int]()
+    for one in targets:
+        columns = [
+            numbers.scores(metric, [row["values"].get(metric) for row in one["rows"]]) for metric in ("rmse", "mae")
+        ]
+        for row, *cells in zip(one["rows"], *columns, strict=True):
+            gain = row.get("gain")
+            sure = [numbers.of_one(gain["value"]), numbers.interval(gain["low"], gain["high"])] if gain else ["", ""]
+            if row.get("network"):
+                strong.append(len(rows))
+            rows.append([str(one["target"]), str(row["name"]), *cells, *sure])
+    heads = ("target", "answer", "RMSE", "MAE", "skill", "95% interval")
+    return Table("Scores by target, each in its own unit", heads, rows, text=(0, 1), strong=tuple(strong))
+
+
+def _of_class(metric: str, positive: Any) -> str:
+    """Which class recall and average precision are of; of more than two, the mean over them."""
+    if metric not in ("recall", "average_precision"):
+        return ""
+    return (
+        f"{numbers.metric(metric)} of {words(positive, 20)}"
+        if positive is not None
+        else f"mean {numbers.metric(metric)}"
+    )
 
 
 def _with_unit(metric: str, unit: str) -> str:
@@ -110,17 +171,18 @@ def forecasts(evidence: Evidence) -> dict[str, Any] | None:
     drawn = [
         charts.forecast(example, name=f"forecast-{index}") for index, example in enumerate(given.get("examples") or [])
     ]
-    by_step = charts.error_by_horizon(given["by_step"]) if given.get("by_step") else None
+    unit = str(given.get("unit") or "")
+    errors = given.get("by_step") or []
+    errors = [errors] if isinstance(errors, Mapping) else errors  # of one target, in runs of the first versions
+    by_step = [
+        {"chart": chart, "table": _some_steps(one, unit)}
+        for index, one in enumerate(errors)
+        if (chart := charts.error_by_horizon(one, name=f"error-by-horizon-{index}"))
+    ]
     shown = [chart for chart in drawn if chart]
     if not shown and not by_step:
         return None
-    return {
-        "target": str(given.get("target") or ""),
-        "unit": str(given.get("unit") or ""),
-        "charts": shown,
-        "by_step": by_step,
-        "steps": _some_steps(given["by_step"], str(given.get("unit") or "")) if by_step else None,
-    }
+    return {"target": str(given.get("target") or ""), "unit": unit, "charts": shown, "by_step": by_step}
 
 
 def _some_steps(by_step: Evidence, unit: str) -> Table:
@@ -131,7 +193,8 @@ def _some_steps(by_step: Evidence, unit: str) -> Table:
     columns = [numbers.scores(metric, [line["values"][place] for place in picked]) for line in lines]
     rows = [[numbers.count(steps[place]), *cells] for place, *cells in zip(picked, *columns, strict=True)]
     heads = ("step", *(words(line["name"], 24) for line in lines))
-    return Table(_capital(_with_unit(metric, unit)), heads, rows, text=())
+    of = f" of {words(by_step['target'], 40)}" if by_step.get("target") else ""
+    return Table(_capital(_with_unit(metric, unit)) + of, heads, rows, text=())
 
 
 def _capital(text: str) -> str:
@@ -140,16 +203,17 @@ def _capital(text: str) -> str:
 
 def confusion(evidence: Evidence) -> dict[str, Any] | None:
     given, classes = evidence.get("confusion"), evidence.get("per_class") or []
+    names = [name for name in ("precision", "recall", "f1", "average_precision") if any(name in row for row in classes)]
     chart = pairs = None
     if given and given.get("labels"):
         chart = charts.confusion(given)
         pairs = _most_confused(given)
     rows = [
-        [str(row["label"]), *(numbers.of_one(row.get(name)) for name in ("precision", "recall", "f1")),
-         numbers.number(row.get("support"))]
+        [str(row["label"]), *(numbers.of_one(row.get(name)) for name in names), numbers.number(row.get("support"))]
         for row in classes
-    ]  # fmt: skip
-    per_class = Table("Scores by class", ("class", "precision", "recall", "F1", "support"), rows) if rows else None
+    ]
+    heads = ("class", *(numbers.metric(name) for name in names), "support")
+    per_class = Table("Scores by class", heads, rows) if rows else None
     if not (chart or pairs or per_class):
         return None
     return {
@@ -179,10 +243,19 @@ def _most_confused(confusion: Evidence) -> Table | None:
 
 
 def regression(evidence: Evidence) -> dict[str, Any] | None:
-    given = evidence.get("regression")
-    chart = charts.truth_against_prediction(given) if given else None
-    if not given or not chart:
-        return None
+    """Predictions over truth and how far off they are, for each target."""
+    targets = evidence.get("regression") or []
+    targets = [targets] if isinstance(targets, Mapping) else targets  # one, in runs of the first versions
+    shown = [
+        {"chart": chart, "errors": _how_far_off(given)}
+        for index, given in enumerate(targets)
+        if (chart := charts.truth_against_prediction(given, name=f"truth-against-prediction-{index}"))
+    ]
+    unit = str(targets[0].get("unit") or "") if shown else ""
+    return {"targets": shown, "unit": unit} if shown else None
+
+
+def _how_far_off(given: Evidence) -> Table:
     pairs = zip(given["truth"], given["prediction"], strict=True)
     errors = sorted(abs(p - t) for t, p in pairs if numbers.finite(t) and numbers.finite(p))
     measures = {
@@ -192,8 +265,8 @@ def regression(evidence: Evidence) -> dict[str, Any] | None:
     }
     rows = list(zip(measures, numbers.scores("error", list(measures.values())), strict=True))
     unit = str(given.get("unit") or "")
-    columns = ("of the predictions", f"error ({unit})" if unit else "error")
-    return {"chart": chart, "unit": unit, "errors": Table("How far off", columns, rows)}
+    of = f": {words(given['target'], 40)}" if given.get("target") else ""
+    return Table(f"How far off{of}", ("of the predictions", f"error ({unit})" if unit else "error"), rows)
 
 
 def curves(evidence: Evidence) -> dict[str, Any] | None:
@@ -242,13 +315,13 @@ def flow(evidence: Evidence) -> dict[str, Any] | None:
         *(charts.gradient_map(*one) for one in [*(given.get("monitor") or {}).items()][:1]),
     ]
     rows = [
-        [str(name), moment, numbers.count(layer.get("longest")), _of_last(layer.get("first_to_last")),
+        [str(name), moment, numbers.count(layer.get("longest")), _of_last(begin_to_end(layer)),
          numbers.number(layer.get("rate")), _steps_that_hold(layer)]
         for name in kept
         for moment, layer in (("start", (given.get("start") or {}).get(name)), ("kept", kept[name]))
         if layer
     ]  # fmt: skip
-    columns = ("layer", "weights", "steps", "first of last", "per step", "90% in the last")
+    columns = ("layer", "weights", "steps", "begin of end", "per step", "90% in the last")
     strong = tuple(place for place, row in enumerate(rows) if row[1] == "kept")
     table = Table("In numbers", columns, rows, text=(0, 1), strong=strong)
     return {
@@ -258,20 +331,41 @@ def flow(evidence: Evidence) -> dict[str, Any] | None:
     }
 
 
+def begin_to_end(layer: Evidence) -> float | None:
+    """Of the curve that is drawn, where a typical sequence begins as a share of where it ends; None if it has no end.
+
+    Read off the curve, so that words and picture are of the same means. A typical sequence is as long as the median.
+    """
+    lags, norms = layer.get("lags") or [], layer.get("norms") or []
+    if len(norms) < 2 or len(lags) != len(norms) or not all(numbers.finite(norm) for norm in norms) or not norms[0]:
+        return None
+    begins = min(max(_typical(layer) - 1, 0), lags[-1])
+    return float(np.interp(begins, lags, norms)) / norms[0]
+
+
+def _typical(layer: Evidence) -> int:
+    return int(layer.get("typical") or layer.get("longest") or 0)
+
+
 def reach(layer: Evidence, *, every_step: bool = False) -> str:
     """What the flow through the layer next to the input means, in a sentence."""
-    longest, ratio = layer.get("longest") or 0, layer.get("first_to_last")
+    longest, norms = layer.get("longest") or 0, layer.get("norms") or []
     if longest < 2:
         return "The sequences have one step, so there is no way back in time."
-    if not any(norm for norm in layer.get("norms") or []):
+    if not any(norms):
         return "No gradient arrives at this layer: the loss does not depend on it, or what follows it is all zero."
-    if ratio is None or not numbers.finite(ratio):
+    if not all(numbers.finite(norm) for norm in norms):
         return (
             "The gradient is not finite at some step: it explodes on its way back, and training cannot go on from it."
         )
+    held = f"90% of the gradient lies in the last {_steps_that_hold(layer)} of {numbers.counted(longest, 'step')}"
+    ratio = begin_to_end(layer)
+    if ratio is None:
+        return f"{held}; the last step itself gets none."
+    back = numbers.counted(_typical(layer) - 1, "step")
     begins = (
-        f"90% of the gradient lies in the last {_steps_that_hold(layer)} of {numbers.counted(longest, 'step')}; the "
-        f"first step of a typical sequence gets {_of_last(ratio)} of what its last one gets"
+        f"{held}; {back} before the end, where a typical sequence begins, the mean is {_of_last(ratio)} "
+        f"{'the' if ratio > 1 else 'of the'} mean at the last step"
     )
     if every_step:
         return f"{begins}. Each step has a loss of its own, so this says where the gradient lies, not how far it comes."
@@ -297,7 +391,7 @@ def _of_last(ratio: Any) -> str:
     if not numbers.finite(ratio):
         return numbers.number(ratio)
     if ratio > 1:
-        return f"{numbers.number(float(ratio))} times" if ratio < 1e4 else numbers.number(float(ratio))
+        return f"{numbers.number(float(ratio))} times"
     return numbers.share(ratio) if ratio >= REACHES or ratio == 0 else numbers.number(float(ratio), 2)
 
 

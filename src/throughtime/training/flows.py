@@ -77,7 +77,8 @@ class RecordedFlow:
 def _layer(flow: LayerFlow) -> dict[str, Any]:
     lags, norms = by_place(flow.from_end)
     return {
-        "cell": flow.cell, "units": flow.units, "longest": int(flow.lengths.max(initial=0)), "lags": lags.tolist(),
+        "cell": flow.cell, "units": flow.units, "longest": int(flow.lengths.max(initial=0)),
+        "typical": int(np.median(flow.lengths)) if len(flow.lengths) else 0, "lags": lags.tolist(),
         "norms": _short(norms), "first_to_last": flow.first_to_last, "rate": flow.rate, "horizon": flow.horizon(),
     }  # fmt: skip
 

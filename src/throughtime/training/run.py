@@ -24,7 +24,8 @@ from .describe import describe_data
 from .directory import hold
 from .predictions import Predictions, answer
 from .scores import Evaluation, evaluate
-from .stored import refuse_odd_arrays, refuse_other_parts, stored_run
+from .stored import refuse_other_parts, stored_run
+from .stored_baselines import refuse_odd_arrays
 
 FORMAT = 1
 MOST_TEXT = 1 << 29  # bytes of a run.json: a million categories take a hundredth of it

@@ -1,9 +1,10 @@
-"""How good the answers are, beside the naive ones, in the units of the target."""
+"""How good the answers are, beside the naive ones, in the units of the target; and how sure that is."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -13,89 +14,23 @@ from ..data.examples import Examples
 from ..data.sequences import SequenceData
 from ..data.stamps import write_texts
 from ..data.transforms import Preparation
-from ..errors import DataError
+from ..errors import DataError, listed
 from .baselines import Baselines, evenly
+from .evaluation import Evaluation as Evaluation
+from .evaluation import TargetScores
+from .intervals import Gain, accuracy_gain, error_gain, grouped_accuracy_gain, step_groups, window_groups
 from .predictions import as_probabilities, predict_examples
 
 # Windows that a forecast is scored on, evenly spaced over the part; all of them where there are no more.
 SCORED_WINDOWS = 20_000
-# Forecasts and points kept for the report.
+# Forecasts, points and targets kept for the report.
 SHOWN_FORECASTS = 4
 SHOWN_POINTS = 1_500
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """Scores of the network and of the baselines on one part.
-
-    Attributes:
-        part: its name.
-        scores: ``{name: {metric: value}}``, the network first. Classes: accuracy and macro_f1 (the network also has
-            log_loss). Numbers: mae and rmse in the units of the target, mse_scaled after the scaler of the run
-            (z-scored by default).
-        primary: the metric that is compared; ``higher_is_better`` says which way.
-        skill: ``{baseline: share of its error that the network removes}``, of the mean squared error or of the wrong
-            answers: 1 is perfect, 0 no better, negative worse.
-        count: how many answers were scored, each for one ``counted``.
-        detail: what the report draws: confusion matrix, forecasts, errors by step ahead. JSON values.
-    """
-
-    part: str
-    scores: dict[str, dict[str, float]]
-    primary: str
-    higher_is_better: bool
-    skill: dict[str, float]
-    count: int
-    counted: str
-    detail: dict[str, Any] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> Evaluation:
-        """From its fields as JSON, which has null for a skill of minus infinity and for a score that is no number."""
-        scores = {
-            name: {metric: np.nan if value is None else value for metric, value in values.items()}
-            for name, values in stored["scores"].items()
-        }
-        skill = {name: -np.inf if value is None else value for name, value in stored["skill"].items()}
-        return cls(**{**stored, "scores": scores, "skill": skill})
-
-    @property
-    def network(self) -> str:
-        return next(iter(self.scores))
-
-    @property
-    def beats(self) -> bool:
-        """Whether the network is better than every baseline."""
-        return all(skill > 0 for skill in self.skill.values())
-
-    def __getitem__(self, metric: str) -> float:
-        """The network's score: ``evaluation["accuracy"]``."""
-        return self.scores[self.network][metric]
-
-    def verdict(self) -> str:
-        """What the scores say, in plain words."""
-        best = min(self.skill, key=lambda name: self.skill[name])
-        ours, theirs = self[self.primary], self.scores[best][self.primary]
-        if self.higher_is_better:
-            said = f"is right on {ours:.1%} of {self.count:,} {self.counted}; the {best} on {theirs:.1%}"
-        else:
-            error = {"rmse": "an RMSE"}.get(self.primary, "a scaled MSE")
-            said = f"has {error} of {ours:.4g} on {self.count:,} {self.counted}; {_article(best)} has {theirs:.4g}"
-        said = f"The {self.network} network {said}"
-        if self.beats:
-            return said + "."
-        lost = [name for name, skill in self.skill.items() if not skill > 0]
-        beaten_by = " or ".join(_article(name) for name in lost)
-        return f"{said}. It does NOT beat {beaten_by}: use that instead, or look for the cause."
-
-    def table(self) -> list[tuple[str, ...]]:
-        """Rows of text: name, each metric, skill of the network over that row."""
-        metrics = list(self.scores[self.network])
-        rows: list[tuple[str, ...]] = [(f"on {self.part}", *metrics, "skill")]
-        for name, values in self.scores.items():
-            cells = (f"{values[m]:.4g}" if m in values else "" for m in metrics)
-            rows.append((name, *cells, f"{self.skill[name]:+.3f}" if name in self.skill else ""))
-        return rows
+SHOWN_TARGETS = 8
+# A class that is so common, or so many times as common as another, makes accuracy say little about the rare one.
+COMMON_CLASS, TIMES_AS_COMMON = 0.75, 10
+# Average precision sorts the answers once for each class.
+RANKED_CLASSES = 100
 
 
 def has_targets(data: SequenceData) -> bool:
@@ -104,10 +39,6 @@ def has_targets(data: SequenceData) -> bool:
         return False
     values = data.target.values
     return bool((values >= 0).any() if data.target.kind == "category" else np.isfinite(values).any())
-
-
-def _article(name: str) -> str:
-    return f"the {name}" if not name.startswith("linear") else f"the {name.replace('linear', 'linear model', 1)}"
 
 
 def evaluate(
@@ -132,8 +63,9 @@ def evaluate(
     naive = baselines.predict(preparation, data, examples)
     if preparation.classes:
         assert data.target is not None
-        return _classes(preparation, preparation.class_indices(data.target), examples, outputs, naive, name, part)
-    scored = _numbers(preparation, data, examples, outputs, naive, name, part)
+        truth = preparation.class_indices(data.target)
+        return _classes(preparation, truth, examples, outputs, naive, name, part, baselines.majority)
+    scored = _numbers(preparation, data, examples, outputs, naive, name, part, baselines.spread)
     if len(examples) < windows:
         scored = replace(scored, counted=f"{scored.counted} ({len(examples):,} of {windows:,} windows, evenly spaced)")
     return scored
@@ -147,6 +79,7 @@ def _classes(
     naive: dict[str, np.ndarray],
     name: str,
     part: str,
+    majority: int | None,
 ) -> Evaluation:
     from sklearn import metrics
 
@@ -155,46 +88,103 @@ def _classes(
     seen = truth >= 0  # a label that training never showed cannot be answered: it counts as a mistake
     if not len(truth):
         raise DataError(f"the {part} part has no label to score against.")
-    labels = np.arange(len(preparation.classes))
-    probabilities = as_probabilities(outputs, len(labels))[known]
-    answers = {name: probabilities.argmax(-1)} | {key: value[known] for key, value in naive.items()}
-    scores = {
-        key: {
+    shown = [str(label) for label in preparation.classes]
+    labels = np.arange(len(shown))
+    positive = None if majority is None or len(shown) != 2 else 1 - majority
+    probabilities = {name: as_probabilities(outputs, len(labels))} | naive
+    probabilities = {key: values[known] for key, values in probabilities.items()}
+    answers = {key: values.argmax(-1) for key, values in probabilities.items()}
+    scores, ranked = {}, {}
+    for key, answer in answers.items():
+        recall = metrics.recall_score(truth, answer, labels=labels, average=None, zero_division=np.nan)
+        ranked[key] = _average_precisions(truth, probabilities[key])
+        scores[key] = {
             "accuracy": float(metrics.accuracy_score(truth, answer)),
+            "recall": _of_interest(recall, positive),
             "macro_f1": float(metrics.f1_score(truth, answer, labels=labels, average="macro", zero_division=0)),
+            "average_precision": _of_interest(ranked[key], positive),
         }
-        for key, answer in answers.items()
-    }
     # Float32 probabilities of exactly 0 would make one confident mistake infinite.
-    chosen = np.maximum(probabilities[seen][np.arange(seen.sum()), truth[seen]], np.finfo(np.float32).tiny)
-    scores[name]["log_loss"] = float(-np.log(chosen).mean())
-    wrong = 1 - scores[name]["accuracy"]
-    skill = {key: _removed(wrong, 1 - scores[key]["accuracy"]) for key in naive}
+    chosen = probabilities[name][seen][np.arange(seen.sum()), truth[seen]]
+    scores[name]["log_loss"] = float(-np.log(np.maximum(chosen, np.finfo(np.float32).tiny)).mean())
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         truth, answers[name], labels=labels, zero_division=0
     )
-    shown = [str(label) for label in preparation.classes]
     detail = {
         "confusion": {
             "labels": shown,
             "counts": metrics.confusion_matrix(truth, answers[name], labels=labels).tolist(),
         },
         "per_class": [
-            {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
-            for label, p, r, f, s in zip(shown, precision, recall, f1, support, strict=True)
+            {"label": label, "precision": float(p), "recall": float(r), "f1": float(f),
+             "average_precision": float(a) if np.isfinite(a) else None, "support": int(s)}
+            for label, p, r, f, a, s in zip(shown, precision, recall, f1, ranked[name], support, strict=True)
         ],
-    }
+    }  # fmt: skip
+    right = {key: answer == truth for key, answer in answers.items()}
+    if examples.per == "step":
+        sequences = np.repeat(np.arange(len(examples)), examples.lengths)[known]
+        groups = step_groups(sequences, "sequences")
+        gains = {key: grouped_accuracy_gain(right[name], right[key], *groups) for key in naive}
+    else:
+        gains = {key: accuracy_gain(right[name], right[key]) for key in naive}
+    counted = "time steps" if examples.per == "step" else "sequences"
+    if len(truth) == 1:
+        counted = counted[:-1]
+    wrong = 1 - scores[name]["accuracy"]
     return Evaluation(
         part=part,
         scores=scores,
         primary="accuracy",
         higher_is_better=True,
-        skill=skill,
+        skill={key: _removed(wrong, 1 - scores[key]["accuracy"]) for key in naive},
+        gains=gains,
+        positive=None if positive is None else shown[positive],
+        notes=tuple(_imbalance(shown, support, recall, counted, part)),
         count=len(truth),
-        counted=("time steps" if examples.per == "step" else "sequences")
+        counted=counted
         + (f" ({(~seen).sum():,} with labels that training never showed, counted as wrong)" if not seen.all() else ""),
         detail=detail,
     )
+
+
+def _average_precisions(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """``(classes,)`` of each class against all others; NaN for a class that does not occur."""
+    from sklearn.metrics import average_precision_score
+
+    made = np.full(probabilities.shape[-1], np.nan)
+    for label in np.unique(truth[truth >= 0]) if len(made) <= RANKED_CLASSES else ():
+        if np.isfinite(probabilities[:, label]).all():
+            made[label] = average_precision_score(truth == label, probabilities[:, label])
+    return made
+
+
+def _of_interest(values: np.ndarray, positive: int | None) -> float:
+    """The positive class's value, or the mean over the classes that occur; NaN where there is none."""
+    if positive is not None:
+        return float(values[positive])
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _imbalance(labels: list[str], support: np.ndarray, recall: np.ndarray, counted: str, part: str) -> list[str]:
+    """What accuracy hides where some classes are rare in the part."""
+    present = np.flatnonzero(support)
+    if not len(present):
+        return []
+    common = int(support.argmax())
+    if len(present) == 1:
+        return [f"Every label of the {part} part is {labels[common]!r}: nothing is known of the other classes."]
+    rare = int(present[support[present].argmin()])
+    share = support[common] / support.sum()
+    if share < COMMON_CLASS and support[common] < TIMES_AS_COMMON * support[rare]:
+        return []
+    found = round(float(recall[rare] * support[rare]))
+    return [
+        f"The classes are imbalanced: {share:.1%} of the {counted} are {labels[common]!r}, {support[rare]:,} "
+        f"{'is' if support[rare] == 1 else 'are'} {labels[rare]!r}, of which the network finds {found:,}. Look at "
+        "recall and average precision; accuracy says little about a rare class."
+    ]
 
 
 def _numbers(
@@ -205,8 +195,11 @@ def _numbers(
     naive: dict[str, np.ndarray],
     name: str,
     part: str,
+    spread: np.ndarray | None,
 ) -> Evaluation:
     assert data.target is not None and preparation.outputs is not None
+    names = preparation.schema.target
+    single = len(names) == 1
     answers = {name: preparation.outputs.invert(outputs)} | naive
     ahead = None
     truth = data.target.values
@@ -216,40 +209,92 @@ def _numbers(
     known = np.isfinite(truth)
     if not known.any():
         raise DataError(f"the {part} part of {data.source} has no target value to score against.")
-    scale = preparation.outputs.scale
-    scores, errors = {}, {}
-    for key, answer in answers.items():
-        error = np.where(known, answer - truth, 0.0)
-        count = known.sum()
-        scores[key] = {
-            "mae": float(np.abs(error).sum() / count),
-            "rmse": float(np.sqrt((error**2).sum() / count)),
-            "mse_scaled": float(((error / scale) ** 2).sum() / count),
+    # The scaler of the run may leave targets of several units as they are, and these have no mean.
+    scale = preparation.outputs.scale if single or spread is None else spread
+    groups, unit = _groups(data, examples)
+    errors = {key: np.where(known, answer - truth, 0.0) for key, answer in answers.items()}
+    scaled = {key: (error / scale) ** 2 for key, error in errors.items()}
+    scores = {key: {"mse_scaled": float(values.sum() / known.sum())} for key, values in scaled.items()}
+    targets = {}
+    for k, target in enumerate(names):
+        seen = known[..., k]
+        if not seen.any():
+            continue
+        by_name = {
+            key: {
+                "mae": float(np.abs(error[..., k]).sum() / seen.sum()),
+                "rmse": float(np.sqrt((error[..., k] ** 2).sum() / seen.sum())),
+            }
+            for key, error in errors.items()
         }
-        errors[key] = error
-    single = len(preparation.schema.target) == 1
-    skill = {key: _removed(scores[name]["mse_scaled"], scores[key]["mse_scaled"]) for key in naive}
+        targets[target] = TargetScores(
+            scores=by_name,
+            gains=_error_gains(name, naive, {key: one[..., k] for key, one in scaled.items()}, seen, groups, unit),
+        )
+    if single:
+        scores = {key: targets[names[0]].scores[key] | values for key, values in scores.items()}
     detail: dict[str, Any] = {}
     if ahead is None:
-        rows = np.flatnonzero(known[:, 0])
-        rows = rows[evenly(len(rows), SHOWN_POINTS)]
-        detail["regression"] = {
-            "truth": truth[rows, 0].tolist(),
-            "prediction": answers[name][rows, 0].tolist(),
-            "target": preparation.schema.target[0],
-        }
+        detail["regression"] = [
+            _regression_detail(truth[:, k], answers[name][:, k], target)
+            for k, target in enumerate(names)
+            if target in targets
+        ][:SHOWN_TARGETS]
     else:
         detail["forecasts"] = _forecast_detail(preparation, data, examples, ahead, truth, answers, errors, known, name)
+    count = int(known.sum())
+    counted = {"example": "values", "step": "time steps", "horizon": "forecast values"}[examples.per]
+    if not single and examples.per == "step":
+        counted = "values"
     return Evaluation(
         part=part,
         scores=scores,
         primary="rmse" if single else "mse_scaled",
         higher_is_better=False,
-        skill=skill,
-        count=int(known.sum()),
-        counted={"example": "values", "step": "time steps", "horizon": "forecast values"}[examples.per],
+        skill={key: _removed(scores[name]["mse_scaled"], scores[key]["mse_scaled"]) for key in naive},
+        gains=_error_gains(name, naive, scaled, known, groups, unit),
+        targets={} if single else targets,
+        notes=tuple(
+            f"The target {target!r} has no value in the {part} part: it has no scores."
+            for target in names
+            if target not in targets
+        ),
+        count=count,
+        counted=counted if count != 1 else counted[:-1],
         detail=detail,
     )
+
+
+def _groups(data: SequenceData, examples: Examples) -> tuple[np.ndarray, str]:
+    """``(E,)`` or, for targets a step, ``(N,)``: what is independent in a part; and what that is called."""
+    if examples.per == "example":
+        return np.arange(len(examples)), "sequences"
+    if examples.per == "step":
+        return step_groups(np.repeat(np.arange(len(examples)), examples.lengths), "sequences")
+    origins = examples.starts + examples.lengths - 1
+    series = np.searchsorted(data.offsets, origins, side="right") - 1
+    moments = origins - data.offsets[series] if data.time is None else data.time[origins]
+    return window_groups(series, origins, moments, examples.horizon)
+
+
+def _error_gains(
+    name: str,
+    naive: dict[str, np.ndarray],
+    squares: dict[str, np.ndarray],
+    known: np.ndarray,
+    groups: np.ndarray,
+    unit: str,
+) -> dict[str, Gain]:
+    """The gain over each baseline, from squared errors of ``(rows, ...)`` whose unknown ones are 0."""
+    rows = known.reshape(len(known), -1).any(1)
+    sums = {key: values.reshape(len(values), -1).sum(1)[rows] for key, values in squares.items()}
+    return {key: error_gain(sums[name], sums[key], groups[rows], unit) for key in naive}
+
+
+def _regression_detail(truth: np.ndarray, answers: np.ndarray, target: str) -> dict[str, Any]:
+    rows = np.flatnonzero(np.isfinite(truth))
+    rows = rows[evenly(len(rows), SHOWN_POINTS)]
+    return {"truth": truth[rows].tolist(), "prediction": answers[rows].tolist(), "target": target}
 
 
 def _forecast_detail(
@@ -263,37 +308,45 @@ def _forecast_detail(
     known: np.ndarray,
     name: str,
 ) -> dict[str, Any]:
-    counts = np.maximum(known[..., 0].sum(0), 1)
-    lines = [
-        {"name": key, "network": key == name, "values": np.sqrt((error[..., 0] ** 2).sum(0) / counts).tolist()}
-        for key, error in errors.items()
-    ]
+    targets = preparation.schema.target
+    by_step = []
+    for k, target in enumerate(targets[:SHOWN_TARGETS]):
+        counts = np.maximum(known[..., k].sum(0), 1)
+        lines = [
+            {"name": key, "network": key == name, "values": np.sqrt((error[..., k] ** 2).sum(0) / counts).tolist()}
+            for key, error in errors.items()
+        ]
+        steps = list(range(1, examples.horizon + 1))
+        by_step.append({"target": target, "step": steps, "metric": "rmse", "lines": lines})
     seasonal = [key for key in answers if key.startswith("seasonal")]
     beside = seasonal[0] if seasonal else "last value"
     assert data.target is not None
     shown = []
-    # Evenly spaced from the first to the last window: not the best ones, not the worst ones.
-    for e in evenly(len(examples), SHOWN_FORECASTS):
+    # Evenly spaced from the first to the last window, a target each: not the best ones, not the worst ones.
+    most = max(SHOWN_FORECASTS, min(len(targets), SHOWN_TARGETS))
+    for place, e in enumerate(evenly(len(examples), most)):
+        k = place % len(targets)
         origin = int(examples.starts[e] + examples.lengths[e])
         back = np.arange(max(int(examples.starts[e]), origin - 3 * examples.horizon), origin)
         series = int(np.searchsorted(data.offsets, origin - 1, side="right") - 1)
         shown.append(
             {
                 "series": str(data.ids[series]),
+                "target": targets[k],
                 "history_time": _stamps(data, back),
-                "history": _listed(data.target.values[back, 0]),
+                "history": _listed(data.target.values[back, k]),
                 "time": _stamps(data, ahead[e]),
-                "truth": _listed(truth[e, :, 0]),
-                "forecast": _listed(answers[name][e, :, 0]),
-                "baseline": _listed(answers[beside][e, :, 0]),
+                "truth": _listed(truth[e, :, k]),
+                "forecast": _listed(answers[name][e, :, k]),
+                "baseline": _listed(answers[beside][e, :, k]),
                 "baseline_name": beside,
             }
         )
     return {
-        "target": preparation.schema.target[0],
+        "target": listed(targets, SHOWN_TARGETS) if len(targets) > 1 else targets[0],
         "unit": "",
         "examples": shown,
-        "by_step": {"step": list(range(1, examples.horizon + 1)), "metric": "rmse", "lines": lines},
+        "by_step": by_step,
     }
 
 

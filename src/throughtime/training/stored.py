@@ -5,23 +5,30 @@ from __future__ import annotations
 from typing import Annotated, Any, NotRequired
 
 import keras
-import numpy as np
 from pydantic import Field
 
 from ..data.transforms import Preparation, input_names
 from ..diagnosis.findings import Finding
 from ..errors import RunError
 from ..schemas import Count, Value, record, record_of, same_length
-from .baselines import LINEAR_INPUTS, Baselines
+from .baselines import Baselines
+from .evaluation import Evaluation, TargetScores
+from .intervals import Gain
 from .networks import FEEDS
-from .scores import Evaluation
 from .settings import Settings
+from .stored_baselines import odd_baselines
 
 
 def stored_run() -> Any:
     """The type of ``run.json``; the preparation is checked where it is made."""
-    scores = {"scores": dict[str, dict[str, Value]], "skill": dict[str, Value], "detail": _detail(), "count": Count}
-    evaluation: Any = record_of(Evaluation, _judged, **scores)
+    scores = dict[str, dict[str, Value]]
+    gain: Any = record_of(Gain, value=Value, low=Value, high=Value, groups=Count)
+    gains = dict[str, gain]
+    one_target: Any = record_of(TargetScores, scores=scores, gains=gains)
+    evaluation: Any = record_of(
+        Evaluation, _judged, scores=scores, skill=dict[str, Value], detail=_detail(), count=Count, gains=gains,
+        targets=dict[str, one_target],
+    )  # fmt: skip
     kinds = {
         "format": int,
         "settings": record_of(Settings, lambda values: Settings(**values)),
@@ -48,7 +55,7 @@ def refuse_other_parts(
         own: the model is one of the user's own, of whose embeddings nothing is known.
     """
     for said in (
-        _odd_baselines(preparation, baselines),
+        odd_baselines(preparation, baselines),
         _odd_inputs(model, preparation, feeds),
         _odd_outputs(model, preparation),
         "" if own else _odd_embeddings(model, preparation),
@@ -83,23 +90,26 @@ def _judged(evaluation: dict[str, Any]) -> None:
 def _detail() -> Any:
     """What the report draws of the scores."""
     numbers: Any = list[Value]
-    forecast = {
+    steps = {
         "series": str, "history_time": list[Any], "history": numbers, "time": list[Any], "truth": numbers,
         "forecast": numbers, "baseline": numbers, "baseline_name": str,
     }  # fmt: skip
-    shown: Any = record("Forecast", forecast, _drawn, open=True)
+    shown: Any = record("Shown", steps, _drawn, open=True)
     line: Any = record("Line", {"name": str, "network": bool, "values": numbers}, open=True)
-    by_step = record("ByStep", {"step": list[int], "metric": str, "lines": list[line]}, open=True)
-    forecasts = {"target": str, "unit": str, "examples": list[shown], "by_step": by_step}
+    by_step: Any = record("ByStep", {"step": list[int], "metric": str, "lines": list[line]}, open=True)
+    forecasts = {"target": str, "unit": str, "examples": list[shown], "by_step": list[by_step] | by_step}
     scores = {"label": str, "precision": Value, "recall": Value, "f1": Value, "support": int}
     label: Any = record("ClassScores", scores, open=True)
     pairs = {"truth": numbers, "prediction": numbers, "target": str}
     counts = {"labels": list[str], "counts": list[list[Count]]}
+    regression: Any = record("Regression", pairs, same_length("truth", "prediction"), open=True)
+    forecast: Any = record("Forecasts", forecasts, open=True)
     kinds = {
         "confusion": NotRequired[record("Confusion", counts, _square, open=True)],
         "per_class": NotRequired[list[label]],
-        "regression": NotRequired[record("Regression", pairs, same_length("truth", "prediction"), open=True)],
-        "forecasts": NotRequired[record("Forecasts", forecasts, open=True)],
+        # One a target; in runs of the first versions, of the first target alone.
+        "regression": NotRequired[list[regression] | regression],
+        "forecasts": NotRequired[forecast],
     }
     return record("Detail", kinds, open=True)
 
@@ -188,27 +198,6 @@ def _heat(heat: dict[str, Any]) -> None:
 # Parts that fit each other ------------------------------------------------------------------------------------------
 
 
-def _odd_baselines(preparation: Preparation, baselines: Baselines) -> str:
-    forecast, targets = preparation.forecast, len(preparation.schema.target)
-    if preparation.classes:
-        fits = baselines.majority is not None and 0 <= baselines.majority < len(preparation.classes)
-        return "" if fits else f"baselines.npz knows no class among {len(preparation.classes)}."
-    if baselines.mean is None or baselines.mean.shape != (targets,):
-        return f"baselines.npz has not the means of {targets} targets."
-    if forecast is None:
-        return ""
-    assert forecast.window is not None
-    known = len(preparation._known()[0])
-    width = len(input_names(preparation.schema)) + len(preparation.indicators)
-    columns = width if forecast.window * width <= LINEAR_INPUTS else targets
-    expected = (forecast.window * columns + forecast.horizon * known + 1, forecast.horizon * targets)
-    if baselines.coefficients is None or baselines.coefficients.shape != expected:
-        return f"baselines.npz is of another window or horizon than {forecast.window} and {forecast.horizon}."
-    if baselines.season != preparation.season:
-        return f"baselines.npz is of a season of {baselines.season} steps, run.json of {preparation.season}."
-    return ""
-
-
 def _odd_inputs(model: keras.Model, preparation: Preparation, feeds: Any) -> str:
     """What a model of the user's own does not say of its inputs is not asked."""
     schema, forecast = preparation.schema, preparation.forecast
@@ -256,22 +245,3 @@ def _odd_embeddings(model: keras.Model, preparation: Preparation) -> str:
     expected = sorted(len(preparation.vocabulary[column]) + 1 for column in columns)
     rows = sorted(layer.input_dim for layer in model.layers if isinstance(layer, keras.layers.Embedding))
     return "" if rows == expected else f"model.keras has embeddings of {rows} rows, run.json needs {expected}."
-
-
-def refuse_odd_arrays(arrays: dict[str, np.ndarray], named: str) -> None:
-    """Raises RunError where the arrays of ``baselines.npz`` are not what ``Baselines.arrays`` gives."""
-    for name, dimensions, kinds in (
-        ("season", 0, "i"),
-        ("majority", 0, "i"),
-        ("mean", 1, "f"),
-        ("coefficients", 2, "f"),
-    ):
-        array = arrays.get(name)
-        if array is None:
-            continue
-        if array.ndim != dimensions or array.dtype.kind not in kinds:
-            raise RunError(f"{named} is damaged: {name} holds {array.dtype} of shape {array.shape}.")
-        if not np.isfinite(array).all():
-            raise RunError(f"{named} is damaged: {name} holds NaN or infinity.")
-    if "season" not in arrays or arrays["season"] < 1:
-        raise RunError(f"{named} is damaged: it has no season of at least one step.")
