@@ -37,8 +37,9 @@ def _let_go_of_what_was_compiled() -> Iterator[None]:
 # the time there, and seconds on PyTorch. All of them run on PyTorch, and a fixed third on each of the others.
 COMPILED = (
     "layers/test_scan.py", "layers/test_scanned.py", "layers/test_equality.py", "layers/test_memory.py",
-    "layers/test_swapping.py", "layers/test_stateful.py", "gradients/test_locating.py", "gradients/test_flow.py",
-    "gradients/test_guard.py", "gradients/test_monitor.py", "diagnosis/test_check.py", "diagnosis/test_truncation.py",
+    "layers/test_swapping.py", "layers/test_stateful.py", "layers/test_states.py", "gradients/test_locating.py",
+    "gradients/test_flow.py", "gradients/test_guard.py", "gradients/test_monitor.py", "diagnosis/test_check.py",
+    "diagnosis/test_truncation.py",
     "data/test_batching.py", "stream/test_stream.py", "training/test_checking.py", "training/test_carrying.py",
     "training/test_networks.py", "training/test_run.py", "training/test_train.py",
 )  # fmt: skip

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..gradients.building import copy_loss, is_built, loss_apart
 from ..gradients.differentiate import random_state_kept
+from ..layers.carrying import Carrying
 from ..layers.paths import recurrent_layers
 from .tracing import traced
 
@@ -55,7 +56,10 @@ def every_variable(model: keras.Model) -> list[Any]:
     """All that a model's training and calls depend on or change: also the states that stock layers do not track."""
     optimizer = model.optimizer.variables if model.optimizer is not None else []
     carried = [
-        state for _, layer, _ in recurrent_layers(model) if layer.stateful for state in keras.tree.flatten(layer.states)
+        state
+        for _, layer, _ in recurrent_layers(model)
+        if layer.stateful and not isinstance(layer, Carrying)  # whose model counts them
+        for state in keras.tree.flatten(layer.states)
     ]
     found = {
         id(one): one for one in [*model.variables, *model.metrics_variables, *optimizer, *carried] if one is not None

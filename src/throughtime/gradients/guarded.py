@@ -17,6 +17,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from ..layers.carrying import Carrying
+
 TINY = float(np.finfo(np.float32).tiny)
 LARGE = float(np.finfo(np.float32).max)
 SQUARED = 1e18  # a gradient of this norm can be squared, as optimizers do
@@ -89,8 +91,9 @@ class GuardedStep:
     def variables(self) -> list[keras.Variable]:
         """All that a step changes: weights, states, seeds, metrics, slots."""
         found = [*self.model.variables, *self.optimizer.variables, *self.model.metrics_variables]
-        for layer in self.model._flatten_layers():  # Keras does not count the carried states
-            if isinstance(layer, keras.layers.RNN) and layer.states is not None:
+        for layer in self.model._flatten_layers():  # Keras does not count the states of its own layers
+            # Of ours it counts them; what they show as states are names for those.
+            if isinstance(layer, keras.layers.RNN) and not isinstance(layer, Carrying) and layer.states is not None:
                 found += keras.tree.flatten(layer.states)
         return list({id(variable): variable for variable in found}.values())
 

@@ -38,8 +38,15 @@ class _Ours(Fused):
         super().adopt()
         if self.stateful and self.states is not None and self._carried is None:
             before = [variable.value for variable in self.states]
-            for variable, value in zip(self.make_states(before[0].shape[0]).training, before, strict=True):
+            self.make_states(before[0].shape[0])
+            for variable, value in zip(self.states, before, strict=True):
                 variable.assign(value)
+
+    def leave(self) -> None:
+        super().leave()
+        if self._carried is not None:  # Keras's layers have one state
+            self._show(self._carried.inference)
+            self._carried = None
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
         states = self.states_before(initial_state)
