@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, BackendError, DataError, listed, nearest
-from .delimited import read_delimited
+from .delimited import PACKED, read_delimited
 from .encoding import MARKS, refuse_unknown
 from .spelling import MISSING as MISSING
 
@@ -25,7 +25,6 @@ KINDS = {
     **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), ARROW),
     ".ts": TS,
 }
-PACKED = (".gz", ".bz2", ".zst", ".lz4")
 ACCEPTED = "CSV (.csv, .tsv, .txt, also .gz), Parquet, Arrow (.arrow, .feather, .ipc) and .ts"
 SIGNATURES = (
     (b"PAR1", PARQUET),
