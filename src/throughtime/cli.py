@@ -221,6 +221,7 @@ def predict(
     preparation = run.preparation
     forecast: Forecast | None = preparation.forecast
     data = read_like(table, preparation.schema, forecast, per=preparation.per)
+    _say(*(f"note: {note}" for note in data.notes))
     predictions = run.predict(data)
     if forecast is None and data.target is not None and has_targets(data):
         _print_scores(run.evaluate(data, part=Path(table).name), err=True)

@@ -248,10 +248,14 @@ def test_names_in_a_comment_and_comments_between_rows(tmp_path):
     assert named.steps == 40
 
 
-@pytest.mark.parametrize("above", [["Report of March"], ["Category: all", ""], ["a", "b: c", "d"]])
-def test_other_lines_above_are_offered_to_be_skipped(tmp_path, above):
-    path = csv(tmp_path, "\n".join([*above, "t,y", *SERIES]))
-    with refused(DataError, f"skip={len(above)}", f"--skip {len(above)}", "'t', 'y'"):
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "above", [["Report of March"], ["Category: all", ""], ["a", "b: c", "d"], ["made, at home", "x"]]
+)
+def test_other_lines_above_are_offered_to_be_skipped(tmp_path, above, delimiter):
+    rows = ["t,y,w", *(f"{row},a" for row in SERIES)]
+    path = csv(tmp_path, "\n".join([*above, *(row.replace(",", delimiter) for row in rows)]))
+    with refused(DataError, f"skip={len(above)}", f"--skip {len(above)}", "'t', 'y', 'w'"):
         read_table(path, time="t", target="y", horizon=1)
     data = read_table(path, time="t", target="y", horizon=1, skip=len(above))
     assert (data.time.tolist(), data.schema.skip) == (list(range(40)), len(above))
@@ -355,7 +359,8 @@ def test_long_values_and_open_quotes_are_named(tmp_path):
     long[4] = "b" * 3_000_000
     with refused(DataError, "a value of 3 MB in column 1, row 5", "'bbbb"):
         series(tmp_path, {"x": long})
-    wide = csv(tmp_path, ",".join(f"column {i}" for i in range(200_000)) + "\n" + ",".join(["1.5"] * 200_000), "w.csv")
+    names = [f"{'column':>200} {i}" for i in range(6000)]  # a row of names longer than what is parsed at once
+    wide = csv(tmp_path, ",".join(names) + "\n" + ",".join(["1.5"] * 6000), "w.csv")
     with refused(DataError, "'y' is not a column"):
         read_table(wide, target="y", horizon=1)
 
