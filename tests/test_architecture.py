@@ -23,6 +23,7 @@ ORDER = (
     "backend files ragged",
     "data.seasons data.splits data.zones",
     "data.calendars",
+    "data.moments",
     "data.sequences",
     "data.arrays",
     "data.sources data.columns",
