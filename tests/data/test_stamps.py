@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import pytest
 from pyarrow import csv, feather, parquet
 
 from throughtime.data.calendars import following_times
-from throughtime.data.stamps import write_times
-from throughtime.data.tables import read_table
+from throughtime.data.sequences import Forecast, Schema, SequenceData
+from throughtime.data.stamps import write_texts, write_times
+from throughtime.data.tables import read_like, read_table
+from throughtime.errors import DataError
 
 DIGITS = {"%Y%m": "MS", "%Y%m%d": "D", "%Y%m%d%H": "h", "%Y%m%d%H%M": "15min", "%Y%m%d%H%M%S": "s"}
 
@@ -154,3 +157,126 @@ def test_stamps_in_each_spelling_go_on_as_those_of_pandas(tmp_path: Path) -> Non
 def test_stamps_in_each_spelling_go_on_in_thousands_of_draws(tmp_path: Path) -> None:
     for seed in range(20_000, 25_000):
         check(seed, tmp_path)
+
+
+# What is said -------------------------------------------------------------------------------------------------------
+
+
+def series(times: Any, **other: Any) -> SequenceData:
+    table = pd.DataFrame({"t": times, "v": np.sin(np.arange(len(times))), **other})
+    return read_table(table, time="t", target="v", horizon=1, **({"sequence": "s"} if "s" in other else {}))
+
+
+def notes(times: Any) -> str:
+    return " ".join(series(times).notes)
+
+
+@pytest.mark.parametrize(
+    ("zone", "start"),
+    [("Europe/Berlin", "2022-10-28"), ("America/New_York", "2021-11-05"), ("Australia/Sydney", "2023-04-01")],
+)
+@pytest.mark.parametrize("step", ["15min", "30min", "h"])
+def test_an_hour_that_occurs_twice_is_called_daylight_saving(zone, start, step) -> None:
+    local = pd.date_range(start, periods=400, freq=step, tz=zone).tz_localize(None)
+    with pytest.raises(DataError, match=r"daylight saving ends, as in .*tz_localize\(") as refused:
+        notes(local)
+    count = pd.Series(local).duplicated().sum()
+    assert str(refused.value).startswith(
+        f"{count} row{'s repeat' if count > 1 else ' repeats'} a time stamp, for example t={start[:4]}"
+    )
+    assert "\n" not in str(refused.value)
+
+
+def test_other_repeats_are_not_called_daylight_saving() -> None:
+    for moment in ("2022-10-30 04:00", "2022-07-30 02:00", "2022-10-31 02:00"):
+        hours = list(pd.date_range(pd.Timestamp(moment) - pd.Timedelta("5h"), periods=10, freq="h"))
+        with pytest.raises(DataError, match="drop or average the repeats"):
+            notes([*hours, hours[5]])
+
+
+def test_an_hour_that_is_skipped_is_called_daylight_saving() -> None:
+    local = pd.date_range("2022-03-20", periods=400, freq="h", tz="Europe/Berlin").tz_localize(None)
+    assert (
+        "1 of the gaps is the hour that daylight saving skips, as in Europe/Berlin, first before 2022-03-27T03:00"
+        in notes(local)
+    )
+    assert "daylight" not in notes(local.delete(100)[:150]), "a gap of another hour"
+    assert "not all equal" not in notes(local.tz_localize("Europe/Berlin")), "with its zone there is no gap"
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (pd.bdate_range("2024-01-01", periods=60), "The time stamps are Monday to Friday; forecasts have the next"),
+        (pd.bdate_range("2024-01-01", periods=60).delete([7, 30]), "Monday to Friday, 2 of which are missing"),
+        (cases.make("trading-15min", pd.Timestamp("2024-01-01"), 300, None), "Monday to Friday, 9:30 to 15:45"),
+        (pd.date_range("2024-01-01", periods=24, freq="BME"), "the last business day of every month"),
+        (pd.date_range("2024-01-01", periods=24, freq="WOM-3FRI"), "the third Friday of every month"),
+        (pd.date_range("2024-01-01", periods=24, freq="SMS"), "days 1, 15 of every month"),
+        (pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-05", "2024-01-20", "2024-02-27"]), "by the median step"),
+        ([20240101 + day for day in range(31)], "dates, such as 20240101 for 2024-01-01"),
+        (["2024-01-01T00:00+01:00", "2024-01-01T01:00+03:00", "2024-01-01T01:00+01:00"], "those of no time zone"),
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_what_was_seen_is_said(times, said) -> None:
+    assert said in notes(times)
+
+
+def test_equal_steps_have_no_note() -> None:
+    for frequency in ("h", "D", "W", "MS", "QE", "YS"):
+        times = pd.date_range("2024-01-01", periods=30, freq=frequency, tz="Europe/Berlin")
+        assert notes(times) == "A forecast of 'v', 1 step(s) ahead, as horizon= was given."
+
+
+@pytest.mark.parametrize(
+    "values", [[200013, 200014], [20240230, 20240301], [123456, 123457], [0, 202401], [99999999, 100000001]]
+)
+def test_whole_numbers_that_are_no_dates_stay_numbers(values) -> None:
+    data = series(values)
+    assert data.time.tolist() == sorted(values)
+
+
+def test_numbers_of_another_spelling_than_in_training_are_refused() -> None:
+    schema = series([20240101, 20240102]).schema
+    with pytest.raises(DataError, match="written as 20240131"):
+        read_like(pd.DataFrame({"t": [1, 2], "v": [1.0, 2.0]}), schema, Forecast(horizon=1))
+    one = read_like(pd.DataFrame({"t": [20240131], "v": [1.0]}), schema, Forecast(horizon=1))
+    assert write_times(go_on(one, 2), one.schema.stamps).to_pylist() == [20240201, 20240202]
+
+
+def test_an_ambiguous_date_is_read_as_in_training() -> None:
+    table = pd.DataFrame({"t": ["30/01/2024", "31/01/2024"], "v": [1.0, 2.0]})
+    schema = read_table(table, time="t", target="v", horizon=1).schema
+    new = read_like(table.assign(t=["01/02/2024", "02/02/2024"]), schema, Forecast(horizon=1))
+    assert new.time.astype("datetime64[D]").astype(str).tolist() == ["2024-02-01", "2024-02-02"]
+
+
+def test_numbers_near_the_end_of_64_bits_are_refused_and_never_wrapped() -> None:
+    last = 2**63 - 1
+    data = series([last - 20, last - 10, last])
+    with pytest.raises(DataError, match="64 bits hold whole numbers up to 9223372036854775807"):
+        go_on(data, 1)
+    wide = series([last, -last, 0], s=[0, 0, 0])
+    assert wide.time.tolist() == [-last, 0, last]
+    with pytest.raises(DataError, match="64 bits"):
+        go_on(wide, 1)
+    with pytest.raises(DataError, match="whole numbers are read up to 9223372036854775807"):
+        read_table(pa.table({"t": pa.array([1, 2**63], pa.uint64()), "v": [1.0, 2.0]}), time="t", target="v", horizon=1)
+
+
+def test_the_stamps_of_a_run_survive_json() -> None:
+    for seed in range(36):
+        case = cases.draw(seed)
+        schema = series(case.shown).schema
+        again = Schema.from_json(json.loads(json.dumps(schema.to_json())))
+        assert again.stamps == schema.stamps
+        assert again == schema
+
+
+def test_the_texts_of_a_report_are_wall_times() -> None:
+    time = np.array(["2022-10-30T00:30", "2022-10-30T01:30"], "datetime64[ns]")
+    data = series(pd.DatetimeIndex(time, tz="UTC").tz_convert("Europe/Berlin"))
+    assert write_texts(data.time, data.schema.stamps) == ["2022-10-30T02:30:00+02:00", "2022-10-30T02:30:00+01:00"]
+    assert write_texts(time, None) == ["2022-10-30T00:30:00", "2022-10-30T01:30:00"]
+    assert write_texts(np.array([3, 4]), data.schema.stamps) == [3, 4]
