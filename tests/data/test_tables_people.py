@@ -347,11 +347,6 @@ def test_identifiers_of_many_digits(tmp_path):
                       target="y", sequence="s")  # fmt: skip
     assert data.ids.tolist() == ids
     assert said(series(tmp_path, {"k": ids}), "'k' is kept as text", "longer than numbers hold")
-    with refused(DataError, "'t' holds 9223372036854775807", "64-bit"):
-        series(tmp_path, {"t": [str(2**63 - 2), str(2**63 - 1)]}, time="t")
-    far = pa.table({"t": pa.array([2**63, 2**63 + 1], pa.uint64()), "y": [1, 2]})
-    with refused(DataError, "'t' holds 9223372036854775809", "64-bit"):
-        read_table(far, target="y", time="t", horizon=1)
 
 
 def test_long_values_and_open_quotes_are_named(tmp_path):
