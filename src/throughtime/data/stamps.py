@@ -160,7 +160,8 @@ def _from_text(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    array = column.dictionary_encode().unify_dictionaries().combine_chunks()
+    # In one piece: dictionaries of the chunks of a CSV, in which each text is another, take long to unify.
+    array = column.cast(pa.large_string()).combine_chunks().dictionary_encode()
     texts = pc.utf8_trim_whitespace(array.dictionary)  # each text once: most formats are tried in vain
     stamps = Stamps(type="string")
     for type in (pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.int64(), pa.float64()):
@@ -209,11 +210,9 @@ def _with_offsets(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    parts = pc.extract_regex(texts, pattern=r"(?:[Zz]|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?)$")
-    sign, hours, minutes = (parts.field(k).to_numpy(zero_copy_only=False).astype(str) for k in range(3))
-    seconds = np.char.replace(np.char.add("0", hours), " ", "").astype(np.int64) * 3600
-    seconds += np.char.add("0", minutes).astype(np.int64) * 60
-    offsets = np.where(sign == "-", -seconds, seconds).astype("timedelta64[s]")
+    ends = pc.utf8_slice_codeunits(texts, -6, stop=10**6).dictionary_encode()  # few, where the texts are many
+    seconds = np.array([_seconds_of(end) for end in ends.dictionary.to_pylist()], "timedelta64[s]")
+    offsets = seconds[ends.indices.to_numpy()]
     time = pc.cast(read, pa.int64()).to_numpy().view("datetime64[ns]")
     order = np.argsort(time, kind="stable")
     zone = zones.find_zone(time[order], offsets[order], None if like is None else like.zone)
@@ -228,6 +227,15 @@ def _with_offsets(
     between, second, offset, colon = match.groups() if match is not None else ("T", ":00", "+00:00", ":")
     ending = "Z" if offset == "Z" and zones.is_utc(zone) else "%:z" if colon or offset == "Z" else "%z"
     return Stamps(type="string", zone=zone, format=f"%Y-%m-%d{between}%H:%M{':%S' if second else ''}{ending}")
+
+
+def _seconds_of(end: str) -> int:
+    """The offset that a text ends with, in seconds."""
+    match = re.search(r"([+-])(\d\d):?(\d\d)?$", end)
+    if match is None:
+        return 0  # Z
+    sign, hours, minutes = match.groups()
+    return (int(hours) * 3600 + int(minutes or 0) * 60) * (-1 if sign == "-" else 1)
 
 
 # -- writing -----------------------------------------------------------------------------------------------------
