@@ -156,11 +156,12 @@ def test_a_date_and_a_time_of_day_are_joined(moments, clock_format, day_format):
             name: [getattr(moment, name) for moment in moments]
             for name in ("year", "month", "hour", "minute", "second")
         },
+        "whole": [int(moment.strftime("%Y%m%d")) for moment in moments],
         "d": [moment.day for moment in moments],
         "y": [float(i) for i in range(len(moments))],
     }
     expected = np.array(moments, "datetime64[ns]")
-    for parts in (("day", "clock"), ("year", "month", "d", "hour", "minute", "second")):
+    for parts in (("day", "clock"), ("whole", "clock"), ("year", "month", "d", "hour", "minute", "second")):
         data = read_table(pa.table(table), target="y", time=parts, horizon=1, features=[])
         np.testing.assert_array_equal(data.time, expected)
         assert (data.schema.time, data.schema.time_parts) == (" ".join(parts), parts)

@@ -38,7 +38,7 @@ def join_times(parts: Sequence[tuple[str, pa.ChunkedArray]]) -> np.ndarray:
     """
     names = [name for name, _ in parts]
     first = parts[0][1]
-    if col.kind(first.type) == "number":
+    if col.kind(first.type) == "number" and np.nanmax(col.numbers(first), initial=0) <= RANGES[0][1]:
         return _calendar(names, [column for _, column in parts])
     dates, _ = read_times(names[0], first)
     if dates.dtype.kind != "M" or len(parts) != 2:
