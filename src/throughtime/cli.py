@@ -36,7 +36,10 @@ app = typer.Typer(
 TABLE = typer.Argument(help="CSV, Parquet, Arrow or .ts file: one row a time step.", show_default=False)
 TARGET = typer.Option(help="Column to predict; forecasts: several, with commas.")
 SEQUENCE = typer.Option(help="Column that tells the sequences apart. Without it: one long series.")
-TIME = typer.Option(help="Column to sort each sequence by.")
+TIME = typer.Option(help="Column to sort each sequence by; or the columns that make up the time: Date,Time.")
+DTYPES = typer.Option(help="Columns as COLUMN=KIND, with commas: number, decimal-point, decimal-comma, category, date.")
+ENCODING = typer.Option(help="Of a text file, such as cp1252. By default UTF-8, or as its first bytes say.")
+SKIP = typer.Option(help="Lines of a text file above its row of column names.")
 FEATURES = typer.Option(help="Input columns, with commas. By default all others.")
 TASK = typer.Option(help="classify, regress, forecast or tag. By default seen from the target.")
 
@@ -110,6 +113,9 @@ def train(
     known: Annotated[
         str | None, typer.Option(help="Forecasts: input columns whose future values are known, with commas.")
     ] = None,
+    dtypes: Annotated[str | None, DTYPES] = None,
+    encoding: Annotated[str | None, ENCODING] = None,
+    skip: Annotated[int | None, SKIP] = None,
     task: Annotated[str | None, TASK] = None,
     horizon: Annotated[int | None, typer.Option(help="Forecasts: how many steps ahead.")] = None,
     window: Annotated[
@@ -123,8 +129,19 @@ def train(
     missing: Annotated[str, typer.Option(help="Missing inputs: fill (the last value, and an indicator) or refuse.")] = (
         "fill"
     ),
-    validation: Annotated[float, typer.Option(help="Share held out for early stopping.")] = 0.15,
-    test: Annotated[float, typer.Option(help="Share held out for the scores; 0 for none.")] = 0.15,
+    validation: Annotated[
+        float | None, typer.Option(help="Share held out for early stopping. By default 0.15.")
+    ] = None,
+    test: Annotated[
+        float | None, typer.Option(help="Share held out for the scores; 0 for none. By default 0.15.")
+    ] = None,
+    split_at: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead: the date of the time column where validation begins for all sequences; and, with a "
+            "comma, where test begins."
+        ),
+    ] = None,
     history: Annotated[
         str, typer.Option(help="Forecasts: validation and test have their own history, or shared: rows before them.")
     ] = "own",
@@ -152,6 +169,10 @@ def train(
         _say(f"there is nothing to resume in {directory}: this run starts anew")
     from .data.tables import read_table
 
+    dates = _columns(split_at)
+    if dates is not None and (validation is not None or test is not None):
+        raise ArgumentError("--split-at says where validation and test begin; leave out --validation and --test.")
+    validation, test = (0.15 if share is None else share for share in (validation, test))
     settings = _training_options(
         {"cell": cell, "units": units, "depth": depth, "dropout": dropout, "scale": scale, "missing": missing,
          "batch_size": batch_size, "tokens": tokens, "learning_rate": learning_rate, "epochs": epochs,
@@ -164,19 +185,23 @@ def train(
         table,
         target=_column_or_columns(target),
         sequence=sequence,
-        time=time,
+        time=_column_or_columns(time),
         features=_columns(features),
         known=_columns(known) or (),
         task=task,  # type: ignore[arg-type]
         horizon=horizon,
         window=window,
+        dtypes=_dtypes(dtypes),
+        encoding=encoding,
+        skip=skip,
     )
     choose_backend()
     from .training.train import train as train_network
 
-    parts = data.split(validation=validation, test=test, history=history, seed=seed)  # type: ignore[arg-type]
+    sizes_asked = {"validation": validation, "test": test} if dates is None else {"at": dates}
+    parts = data.split(**sizes_asked, history=history, seed=seed)  # type: ignore[arg-type]
     if not quiet:
-        _say(f"{data!r}", *data.notes)
+        _say(f"{data!r}", *data.notes, *(note for note in parts[0].notes if note not in data.notes))
         names = ("training", "validation", "test")
         sizes = (f"{counted(part.steps, 'step')} in {counted(len(part), 'sequence')}" for part in parts)
         _say("split: " + ", ".join(f"{name} {size}" for name, size in zip(names, sizes, strict=False)))
@@ -189,10 +214,11 @@ def train(
         resume=resume,
         progress=not quiet,
     )
-    if test and "test" not in run.evaluations:  # there it is in a run that was finished before
+    if len(parts) == 3 and "test" not in run.evaluations:  # there it is in a run that was finished before
         run.evaluate(parts[2])
-    evaluation = run.evaluations["test" if test else "validation"]
-    split = f"validation={validation}, test={test}, history={history!r}, seed={seed}"
+    evaluation = run.evaluations["test" if len(parts) == 3 else "validation"]
+    said = ", ".join(f"{name}={value!r}" for name, value in sizes_asked.items())
+    split = f"{said}, history={history!r}, seed={seed}"
     command = shlex.join(["throughtime", *(word for word in sys.argv[1:] if word != "--resume")])
     _finish(run, evaluation, directory, command=command, title=Path(table).stem, split=split, table=table,
             finished=finished)  # fmt: skip
@@ -228,6 +254,7 @@ def predict(
     preparation = run.preparation
     forecast: Forecast | None = preparation.forecast
     data = read_like(table, preparation.schema, forecast, per=preparation.per)
+    _say(*(f"note: {note}" for note in data.notes))
     predictions = run.predict(data)
     if forecast is None and data.target is not None and has_targets(data):
         _print_scores(run.evaluate(data, part=Path(table).name), err=True)
@@ -326,6 +353,9 @@ def check(
     sequence: Annotated[str | None, SEQUENCE] = None,
     time: Annotated[str | None, TIME] = None,
     features: Annotated[str | None, FEATURES] = None,
+    dtypes: Annotated[str | None, DTYPES] = None,
+    encoding: Annotated[str | None, ENCODING] = None,
+    skip: Annotated[int | None, SKIP] = None,
     task: Annotated[str | None, TASK] = None,
     horizon: Annotated[int | None, typer.Option(help="Forecasts: how many steps ahead.")] = None,
     window: Annotated[int | None, typer.Option(help="Forecasts: how many steps back.")] = None,
@@ -347,6 +377,7 @@ def check(
         from .training.run import Run
 
         roles: dict[str, Any] = {"target": target, "sequence": sequence, "time": time, "features": features}
+        roles |= {"dtypes": dtypes, "encoding": encoding, "skip": skip}
         roles |= {"task": task, "horizon": horizon, "window": window, "scale": None if scale == "none" else scale}
         given = [f"--{name}" for name, value in roles.items() if value is not None]
         if given:
@@ -360,11 +391,14 @@ def check(
             table,
             target=_column_or_columns(target),
             sequence=sequence,
-            time=time,
+            time=_column_or_columns(time),
             features=_columns(features),
             task=task,  # type: ignore[arg-type]
             horizon=horizon,
             window=window,
+            dtypes=_dtypes(dtypes),
+            encoding=encoding,
+            skip=skip,
         )
     from rich.console import Console
 
@@ -503,6 +537,15 @@ def _option(found: re.Match[str]) -> str:
 
 def _columns(given: str | None) -> list[str] | None:
     return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _dtypes(given: str | None) -> dict[str, str] | None:
+    """``a=number,b=category`` as a dict; a name may hold an equals sign."""
+    pairs = [pair.rpartition("=") for pair in _columns(given) or ()]
+    for name, sign, kind in pairs:
+        if not (name and sign and kind):
+            raise ArgumentError(f"--dtypes {given!r} is not COLUMN=KIND, with commas between, such as price=number.")
+    return {name.strip(): kind.strip() for name, _, kind in pairs} if given is not None else None
 
 
 def _column_or_columns(given: str | None) -> str | list[str] | None:

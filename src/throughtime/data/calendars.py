@@ -76,12 +76,13 @@ class Calendar:
                 return f"{named}, {_clock(of_day.min())} to {_clock(of_day.max())}"
             return f"{named}, at the {len(times)} times of the week that occur"
         if self.kind == "month" and self.rule:
-            ordinal = ("first", "second", "third", "fourth", "fifth")
-            named = {
-                "nth weekday": f"the {ordinal[self.days[-1]]} {DAYS[self.days[0]]}",
-                "last weekday": f"the last {DAYS[self.days[0]]}",
-            }.get(self.rule, f"the {self.rule}")
-            return f"{named} of every {'' if self.step == 1 else f'{self.step:g} '}month{'s' * (self.step != 1)}"
+            named = f"the {self.rule}"
+            if self.rule == "nth weekday":
+                ordinal = ("first", "second", "third", "fourth", "fifth")
+                named = f"the {ordinal[self.days[1]]} {DAYS[self.days[0]]}"
+            elif self.rule == "last weekday":
+                named = f"the last {DAYS[self.days[0]]}"
+            return f"{named} of every {'month' if self.step == 1 else f'{self.step:g} months'}"
         if self.kind == "month" and len(self.days) > 1:
             return f"days {', '.join('last' if day == 31 else str(day) for day in self.days)} of every month"
         return ""

@@ -10,8 +10,9 @@ from ..errors import DataError
 from ..ragged import offsets_from_lengths
 from . import columns as col
 from .calendars import Stamps, settle_calendar
-from .sources import Table
+from .clock import join_times
 from .stamps import explain_repeats, read_times
+from .typed import Typed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,14 +39,28 @@ class Rows:
         return not changes.any()
 
 
-def arrange(table: Table, sequence: str | None, time: str | None, like: Stamps | None = None) -> Rows:
-    """``like``: how the time column was written in the table trained on, where this is another one."""
+NAMES = ("year", "yr", "month", "mo", "mon", "day", "dy", "hour", "hr", "minute", "min", "second", "sec")
+
+
+def arrange(
+    table: Typed,
+    sequence: str | None,
+    time: str | None,
+    like: Stamps | None = None,
+    parts: tuple[str, ...] = (),
+) -> Rows:
+    """The order of the rows.
+
+    Args:
+        like: how the time column was written in the table trained on, where this is another one.
+        parts: the columns that make up ``time``, where it is no column itself.
+    """
     count = table.rows
     group: np.ndarray | None = None
     ids: np.ndarray = np.arange(1)
     if sequence is not None:
-        col.refuse_other(sequence, table.type(sequence))
-        column = table.take(sequence)
+        col.refuse_other(sequence, table.table.type(sequence))
+        column = table.ids(sequence)
         gaps = col.missing(column)
         if gaps.any():
             raise DataError(
@@ -58,18 +73,37 @@ def arrange(table: Table, sequence: str | None, time: str | None, like: Stamps |
     stamps, written = None, None
     notes: list[str] = []
     if time is not None:
-        col.refuse_other(time, table.type(time))
-        stamps, written = read_times(time, table.take(time), like=like, text=lambda: table.text(str(time)), notes=notes)
+        for name in parts or (time,):
+            col.refuse_other(name, table.table.type(name))
+        columns = [(name, table.stamps(name)) for name in parts or (time,)]
+        if parts:
+            stamps, written = join_times(columns), Stamps(type="timestamp[ns]")
+        else:
+            stamps, written = read_times(*columns[0], like=like, notes=notes)
     order = _order(group, stamps)
     if stamps is not None:
         stamps = stamps if order is None else stamps[order]
         assert written is not None
-        _refuse_repeats(stamps, offsets, ids, sequence, str(time), written.zone)
+        others = "" if parts else _other_parts(table, str(time))
+        _refuse_repeats(stamps, offsets, ids, sequence, str(time), written.zone, others)
         longest = int(np.argmax(np.diff(offsets)))
         series = stamps[offsets[longest] : offsets[longest + 1]]
         calendar = settle_calendar(series, None if like is None else like.calendar, written.zone)
         written = replace(written, calendar=calendar)
     return Rows(order=order, offsets=offsets, ids=ids, time=stamps, stamps=written, notes=tuple(notes))
+
+
+def _other_parts(table: Typed, time: str) -> str:
+    """What else of the time the table may hold, for the message on repeated stamps; looked for only then."""
+    numbered = [name for name in table.names if name.lower() in NAMES]
+    clocks = [name for name in table.names if name != time and name in table.left and table.kind(name) == "date"]
+    if time in numbered and len(numbered) > 1:
+        parts = tuple(sorted(numbered, key=lambda name: NAMES.index(name.lower())))
+    elif clocks:
+        parts = (time, clocks[0])
+    else:
+        return ""
+    return f"name all columns of the time, time={parts!r} (--time {','.join(parts)}), or "
 
 
 def _order(group: np.ndarray | None, stamps: np.ndarray | None) -> np.ndarray | None:
@@ -95,7 +129,13 @@ def _order(group: np.ndarray | None, stamps: np.ndarray | None) -> np.ndarray | 
 
 
 def _refuse_repeats(
-    stamps: np.ndarray, offsets: np.ndarray, ids: np.ndarray, sequence: str | None, time: str, zone: str | None
+    stamps: np.ndarray,
+    offsets: np.ndarray,
+    ids: np.ndarray,
+    sequence: str | None,
+    time: str,
+    zone: str | None,
+    parts: str,
 ) -> None:
     same = stamps[1:] == stamps[:-1]
     same[offsets[1:-1] - 1] = False
@@ -113,5 +153,5 @@ def _refuse_repeats(
     count = int(same.sum())
     raise DataError(
         f"{count} row{'s repeat' if count > 1 else ' repeats'} a time stamp within the sequence, for example "
-        f"{time}={stamps[row]!s}{where}; drop or average the repeats, or {mend}."
+        f"{time}={stamps[row]!s}{where}; {parts}drop or average the repeats, or {mend}."
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,14 +30,12 @@ def read_times(
     column: pa.ChunkedArray,
     *,
     like: Stamps | None = None,
-    text: Callable[[], pa.ChunkedArray | None] | None = None,
     notes: list[str] | None = None,
 ) -> tuple[np.ndarray, Stamps]:
     """``(N,)`` datetime64[ns] (UTC where the column has a time zone), int64 or float64, and how they were written.
 
     Args:
         like: how the column was written in the table trained on, where that is another one.
-        text: the column as the file has it, where ``column`` was read from text; None where it was not.
         notes: what was decided is appended.
 
     Raises:
@@ -51,8 +48,6 @@ def read_times(
     notes = [] if notes is None else notes
     if types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
-    if types.is_timestamp(column.type) and column.type.tz is not None and text is not None:
-        column = _or(text(), column)  # Arrow has made UTC of the offsets, which are wanted back
     stamps = Stamps(type=_type_name(column.type))
     if is_text(column.type):
         column, stamps = _from_text(name, column, like, notes)
@@ -89,10 +84,6 @@ def read_times(
         stamps = stamps if zone is None or stamps.zone is not None else Stamps(type=stamps.type, zone=zone)
         return pc.cast(column, pa.int64()).to_numpy().view("datetime64[ns]"), stamps
     raise DataError(f"time column {name!r} holds {type} values; a time is a number or a date.")
-
-
-def _or(column: pa.ChunkedArray | None, other: pa.ChunkedArray) -> pa.ChunkedArray:
-    return other if column is None else column
 
 
 def _type_name(type: pa.DataType) -> str:
@@ -169,7 +160,8 @@ def _from_text(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    array = column.dictionary_encode().unify_dictionaries().combine_chunks()
+    # In one piece: dictionaries of the chunks of a CSV, in which each text is another, take long to unify.
+    array = column.cast(pa.large_string()).combine_chunks().dictionary_encode()
     texts = pc.utf8_trim_whitespace(array.dictionary)  # each text once: most formats are tried in vain
     stamps = Stamps(type="string")
     for type in (pa.timestamp("ns"), pa.timestamp("ns", "UTC"), pa.int64(), pa.float64()):
@@ -218,11 +210,9 @@ def _with_offsets(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    parts = pc.extract_regex(texts, pattern=r"(?:[Zz]|(?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d)?)$")
-    sign, hours, minutes = (parts.field(k).to_numpy(zero_copy_only=False).astype(str) for k in range(3))
-    seconds = np.char.replace(np.char.add("0", hours), " ", "").astype(np.int64) * 3600
-    seconds += np.char.add("0", minutes).astype(np.int64) * 60
-    offsets = np.where(sign == "-", -seconds, seconds).astype("timedelta64[s]")
+    ends = pc.utf8_slice_codeunits(texts, -6, stop=10**6).dictionary_encode()  # few, where the texts are many
+    seconds = np.array([_seconds_of(end) for end in ends.dictionary.to_pylist()], "timedelta64[s]")
+    offsets = seconds[ends.indices.to_numpy()]
     time = pc.cast(read, pa.int64()).to_numpy().view("datetime64[ns]")
     order = np.argsort(time, kind="stable")
     zone = zones.find_zone(time[order], offsets[order], None if like is None else like.zone)
@@ -237,6 +227,15 @@ def _with_offsets(
     between, second, offset, colon = match.groups() if match is not None else ("T", ":00", "+00:00", ":")
     ending = "Z" if offset == "Z" and zones.is_utc(zone) else "%:z" if colon or offset == "Z" else "%z"
     return Stamps(type="string", zone=zone, format=f"%Y-%m-%d{between}%H:%M{':%S' if second else ''}{ending}")
+
+
+def _seconds_of(end: str) -> int:
+    """The offset that a text ends with, in seconds."""
+    match = re.search(r"([+-])(\d\d):?(\d\d)?$", end)
+    if match is None:
+        return 0  # Z
+    sign, hours, minutes = match.groups()
+    return (int(hours) * 3600 + int(minutes or 0) * 60) * (-1 if sign == "-" else 1)
 
 
 # -- writing -----------------------------------------------------------------------------------------------------
