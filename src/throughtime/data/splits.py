@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import ArgumentError, DataError
+from ..errors import ArgumentError, DataError, counted
 
 PARTS = ("training", "validation", "test")
 
@@ -59,7 +59,7 @@ def draw(
     ]
     if sum(sizes) >= count:
         raise DataError(
-            f"{count} sequence{'s' if count != 1 else ''} cannot be split into training, {sizes[0]} validation "
+            f"{counted(count, 'sequence')} cannot be split into training, {sizes[0]} validation "
             f"and {sizes[1]} test sequences; give more sequences, smaller parts, or by='time'."
         )
     rng = np.random.default_rng(seed)
@@ -170,10 +170,15 @@ def cut(
         room = stop - start
         enough = room >= window + horizon
         if share and not enough.any():
+            has = (
+                f"the {name} part of a series of {counted(int(lengths.max(initial=0)), 'step')} has "
+                f"{counted(int(room.max(initial=0)), 'step')}"
+            )
+            if not window:
+                raise DataError(f"{has}; give a longer series, or larger parts.")
             raise DataError(
-                f"the {name} part of a series of {int(lengths.max(initial=0))} steps has "
-                f"{int(room.max(initial=0))} steps, fewer than window + horizon = {window} + {horizon}; give a "
-                "longer series, a shorter window or horizon, or larger parts."
+                f"{has}, fewer than window + horizon = {window} + {horizon}; give a longer series, a shorter window or "
+                "horizon, or larger parts."
             )
         cuts.append((start, np.where(enough, stop, start)))
     return cuts

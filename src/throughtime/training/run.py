@@ -13,7 +13,7 @@ import keras
 from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..diagnosis.findings import Finding
-from ..errors import RunError, first_line
+from ..errors import RunError, counted, first_line
 from ..export.columns import export_columns
 from ..files import make_directory, read_arrays, write_arrays, write_json
 from ..layers.recurrent import OURS
@@ -63,8 +63,8 @@ class Run:
     def __repr__(self) -> str:
         judged = ", ".join(self.evaluations)
         return (
-            f"Run({self.preparation.schema.task}: {self.name}, {len(self.history)} epochs, best {self.best_epoch}, "
-            f"judged on {judged or 'nothing yet'})"
+            f"Run({self.preparation.schema.task}: {self.name}, {counted(len(self.history), 'epoch')}, "
+            f"best {self.best_epoch}, judged on {judged or 'nothing yet'})"
         )
 
     @property
