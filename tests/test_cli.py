@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -110,6 +111,27 @@ def test_train_then_predict_classes(here: Path, monkeypatch, capsys) -> None:
     before = (run / "run.json").read_bytes()
     assert call("train", table, *TRAIN_VOWELS, *QUICK, "--out", "runs/vowels", monkeypatch=monkeypatch) == 2
     assert (run / "run.json").read_bytes() == before
+
+
+ONE = r"(?<![\d.,])1 (?:steps|sequences|epochs|batches|numbers|categories|classes|windows)\b"
+
+
+@pytest.mark.backend
+def test_one_of_a_thing_is_not_said_in_the_plural(here: Path, monkeypatch, capsys) -> None:
+    table = write(series(60), "load.csv")
+    asked = ["train", table, "--target", "load", "--time", "day", "--horizon", "1", "--window", "5"]
+    assert call(*asked, "--epochs", "1", "--units", "2", "--batch-size", "999", monkeypatch=monkeypatch) == 0
+    said = capsys.readouterr()
+    assert "1 sequence, 60 steps, 0 numbers, 0 categories" in said.err
+    assert "1 step ahead" in said.err and "1 batch an epoch" in said.err and "1 epoch, best 1" in said.out
+    assert re.findall(ONE, said.err + said.out) == []
+
+
+def test_no_message_leaves_the_plural_to_the_reader() -> None:
+    source = Path(cli.__file__).parent
+    for path in source.rglob("*.py"):
+        written = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        assert [text for text in written if isinstance(text, str) and "(s)" in text] == [], path
 
 
 @pytest.mark.backend

@@ -65,7 +65,7 @@ def main() -> None:
             sys.stdout.flush()  # here, where a disk that is full can be told of
             raise
     except ThroughtimeError as error:
-        said = _in_options(str(error)) if isinstance(error, ArgumentError) else str(error)
+        said = _in_options(str(error), values=isinstance(error, ArgumentError))
         typer.echo(f"error: {' '.join(said.split())}", err=True)
         raise SystemExit(2) from None
     except SystemExit as stopped:
@@ -201,7 +201,8 @@ def train(
     sizes_asked = {"validation": validation, "test": test} if dates is None else {"at": dates}
     parts = data.split(**sizes_asked, history=history, seed=seed)  # type: ignore[arg-type]
     if not quiet:
-        _say(f"{data!r}", *data.notes, *(note for note in parts[0].notes if note not in data.notes))
+        notes = (*data.notes, *(note for note in parts[0].notes if note not in data.notes))
+        _say(f"{data!r}", *(_in_options(note, values=True) for note in notes))
         names = ("training", "validation", "test")
         sizes = (f"{counted(part.steps, 'step')} in {counted(len(part), 'sequence')}" for part in parts)
         _say("split: " + ", ".join(f"{name} {size}" for name, size in zip(names, sizes, strict=False)))
@@ -521,18 +522,26 @@ def _training_options(
     return settings
 
 
-def _in_options(said: str) -> str:
-    """Says ``--batch-size=0`` for what Python calls ``batch_size=0``, where the command has such an option."""
+def _in_options(said: str, *, values: bool) -> str:
+    """Says ``--batch-size`` for what Python calls ``batch_size=``, where the command has such an option.
+
+    Args:
+        said: a message.
+        values: False where ``time=3`` is the value 3 in a column that has the name of an option.
+    """
     for command in app.registered_commands:
         if command.callback is not None and [command.callback.__name__] == sys.argv[1:2]:
             parameters = inspect.signature(command.callback).parameters.values()
             names = "|".join(one.name for one in parameters if one.default is not one.empty)
-            said = re.sub(rf"(?<![\w-])({names})=(?=(\S?))", _option, said)
+            said = re.sub(rf"(?<![\w-])({names})=(?=(\S?)){'' if values else WITHOUT_VALUE}", _option, said)
     return said
 
 
+WITHOUT_VALUE = r"(?=$|[\s,;.)])"
+
+
 def _option(found: re.Match[str]) -> str:
-    return f"--{found[1].replace('_', '-')}{'=' if found[2] not in ('', ',', ';', ')') else ''}"
+    return f"--{found[1].replace('_', '-')}{'=' if found[2] not in ('', ',', ';', '.', ')') else ''}"
 
 
 def _columns(given: str | None) -> list[str] | None:

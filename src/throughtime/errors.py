@@ -80,6 +80,16 @@ def counted(count: int, noun: str, several: str = "") -> str:
     return f"{count:,} {noun if count == 1 else several or noun + 's'}"
 
 
+def spanned(least: int, most: int, noun: str) -> str:
+    """Two numbers with their noun, one where they are the same.
+
+    Example:
+        >>> spanned(3, 8, "step"), spanned(5, 5, "step"), spanned(1, 1, "step")
+        ('3 to 8 steps', '5 steps', '1 step')
+    """
+    return counted(most, noun) if least == most else f"{least:,} to {counted(most, noun)}"
+
+
 def choose(argument: str, given: object, accepted: Iterable[str]) -> str:
     """The one of ``accepted`` that was given, in capitals or not. Raises ArgumentError where there is none.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .errors import ArgumentError, one_of
+from .errors import ArgumentError, counted, one_of, spanned
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -265,8 +265,10 @@ class Ragged:
 
     def __repr__(self) -> str:
         lengths = self.lengths
-        span = f"{lengths.min()} to {lengths.max()} steps" if len(self) else "no steps"
-        return f"Ragged({len(self)} sequences, {span}, step shape {self.values.shape[1:]}, {self.values.dtype})"
+        span = spanned(int(lengths.min()), int(lengths.max()), "step") if len(self) else "no steps"
+        return (
+            f"Ragged({counted(len(self), 'sequence')}, {span}, step shape {self.values.shape[1:]}, {self.values.dtype})"
+        )
 
 
 def positions(indices: Sequence[int] | np.ndarray, count: int) -> np.ndarray:

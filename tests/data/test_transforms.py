@@ -562,7 +562,7 @@ def test_latest_refuses_what_it_cannot_forecast_from() -> None:
     with pytest.raises(DataError, match="series 1 has 2 observed steps"):
         prepared.latest(numbered)
     ends = data_of([5, 4], np.zeros(9), numbers_target([1, 2, 3, NAN, NAN, 1, 2, 3, NAN]), forecast=forecast)
-    with pytest.raises(DataError, match="series 's1' ends 1 steps after its last target, and 'n0' must be known"):
+    with pytest.raises(DataError, match="series 's1' ends 1 step after its last target, and 'n0' must be known"):
         prepared.latest(ends)
     enough = data_of([5], np.zeros(5), numbers_target([1, 2, 3, NAN, NAN]), forecast=forecast)
     made, rows = prepared.latest(enough)

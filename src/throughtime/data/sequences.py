@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..errors import ArgumentError, DataError, choose, listed, one_of
+from ..errors import ArgumentError, DataError, choose, counted, listed, one_of, spanned
 from ..ragged import Ragged, offsets_from_lengths, positions
 from . import splits, zones
 from .calendars import Stamps
@@ -214,12 +214,12 @@ class SequenceData:
 
     def __repr__(self) -> str:
         lengths = self.lengths
-        span = f"{lengths.min()} to {lengths.max()} steps" if len(self) else "no steps"
-        span = span if len(self) != 1 else f"{lengths[0]:,} steps"
+        span = spanned(int(lengths.min()), int(lengths.max()), "step") if len(self) else "no steps"
         target = "no target" if self.target is None else f"target {listed(self.target.names, 3)}"
         return (
-            f"SequenceData({self.schema.task}: {len(self):,} sequence{'s' if len(self) != 1 else ''}, {span}, "
-            f"{self.numbers.shape[1]} numbers, {self.categories.shape[1]} categories, {target})"
+            f"SequenceData({self.schema.task}: {counted(len(self), 'sequence')}, {span}, "
+            f"{counted(self.numbers.shape[1], 'number')}, "
+            f"{counted(self.categories.shape[1], 'category', 'categories')}, {target})"
         )
 
     # -- parts ---------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ArgumentError, DataError
+from ..errors import ArgumentError, DataError, counted
 
 PARTS = ("training", "validation", "test")
 
@@ -62,7 +62,7 @@ def draw(
     ]
     if sum(sizes) >= count:
         raise DataError(
-            f"{count} sequence{'s' if count != 1 else ''} cannot be split into training, {sizes[0]} validation "
+            f"{counted(count, 'sequence')} cannot be split into training, {sizes[0]} validation "
             f"and {sizes[1]} test sequences; give more sequences, smaller parts, or by='time'."
         )
     rng = np.random.default_rng(seed)
@@ -202,10 +202,16 @@ def cut(
         room = stop - start
         enough = room >= window + horizon
         if wanted and not enough.any():
+            has = (
+                f"the {name} part of a series of {counted(int(lengths.max(initial=0)), 'step')} has "
+                f"{counted(int(room.max(initial=0)), 'step')}"
+            )
+            other = "larger parts" if firsts is None else "other dates"
+            if not window:
+                raise DataError(f"{has}; give a longer series, or {other}.")
             raise DataError(
-                f"the {name} part of a series of {int(lengths.max(initial=0))} steps has "
-                f"{int(room.max(initial=0))} steps, fewer than window + horizon = {window} + {horizon}; give a "
-                f"longer series, a shorter window or horizon, or {'larger parts' if firsts is None else 'other dates'}."
+                f"{has}, fewer than window + horizon = {window} + {horizon}; give a longer series, a shorter window or "
+                f"horizon, or {other}."
             )
         cuts.append((start, np.where(enough, stop, start)))
     return cuts

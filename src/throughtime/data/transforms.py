@@ -190,8 +190,9 @@ class Preparation:
             short = np.flatnonzero(data.offsets[1:] - last - 1 < horizon)
             if len(short):
                 b = short[0]
+                after = counted(int(data.offsets[b + 1] - last[b] - 1), "step")
                 raise DataError(
-                    f"series {data.ids.tolist()[b]!r} ends {data.offsets[b + 1] - last[b] - 1} steps after its last "
+                    f"series {data.ids.tolist()[b]!r} ends {after} after its last "
                     f"target, and {listed(self.forecast.known)} must be known for all {horizon} steps of the horizon; "
                     "add those rows with the target left empty."
                 )

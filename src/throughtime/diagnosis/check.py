@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, counted
 from . import data_rules, model_rules, training_rules
 from .evidence import Evidence
 from .findings import Diagnosis, Finding, folded
@@ -101,10 +101,10 @@ def _findings(rules: Sequence[Rule], evidence: Evidence, tell: Tell) -> Iterator
 
 
 def _looked_at(evidence: Evidence) -> tuple[str, ...]:
-    said = [f"{evidence.data.size} sequences, {len(evidence.index)} of them in probes"]
+    said = [f"{counted(evidence.data.size, 'sequence')}, {len(evidence.index)} of them in probes"]
     trial = evidence.trial if evidence.trace.failed is None else None
     if trial is not None:
-        said.append(f"{len(trial.losses)} training steps of {evidence.data.batch_size} sequences")
+        said.append(f"{counted(len(trial.losses), 'training step')} of {counted(evidence.data.batch_size, 'sequence')}")
         if evidence.tried > 1:
-            said.append(f"{evidence.tried - 1} more short trainings")
+            said.append(counted(evidence.tried - 1, "more short training"))
     return tuple(said)

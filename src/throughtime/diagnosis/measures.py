@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..errors import counted
 from . import thresholds
 from .courses import SCORED, Course
 from .evidence import Evidence
@@ -44,7 +45,7 @@ class Measure:
         )  # fmt: skip
         name = getattr(evidence.model.loss, "name", None) or getattr(evidence.model.loss, "__name__", None)
         named = "share of wrong answers" if self.wrong else f"loss ({name or evidence.model.loss})"
-        self.said = f"{named} on {len(chosen)} sequences held out"
+        self.said = f"{named} on {counted(len(chosen), 'sequence')} held out"
         self.constant = None if self.wrong else evidence.constants.get("held")
         self.ceiling = 1.0 if self.wrong else 1e30 if self.constant is None else 2 * self.constant
 

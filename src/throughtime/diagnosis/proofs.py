@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import keras
 import numpy as np
 
+from ..errors import counted
 from .courses import Course
 from .findings import Finding
 
@@ -127,7 +128,7 @@ class Repair:
     def __str__(self) -> str:
         lines = [self.verdict, ""]
         if self.tried:
-            lines += [f"{self.measure}, after {self.steps} training steps; lower is better", ""]
+            lines += [f"{self.measure}, after {counted(self.steps, 'training step')}; lower is better", ""]
             lines += _table([("tried", "mean over seeds", "gain [95% interval]", "kept"), *map(_row, self.tried)])
         if self.repaired is not None:
             best = self.searched.said[int(np.argmin(self.searched.values))] if self.searched else ""

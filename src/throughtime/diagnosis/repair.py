@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..errors import ArgumentError, first_line
+from ..errors import ArgumentError, counted, first_line
 from .courses import Course, Courses, draw
 from .evidence import Evidence
 from .findings import Diagnosis, Finding
@@ -282,7 +282,7 @@ def held_out(data: Given) -> Given:
     if data.validation is not None:
         return data
     if data.size < 16:
-        raise ArgumentError(f"x holds {data.size} sequences; 16 or more, or validation_data=, are accepted.")
+        raise ArgumentError(f"x holds {counted(data.size, 'sequence')}; 16 or more, or validation_data=, are accepted.")
     count = max(4, int(data.size * HELD))
     order = np.random.default_rng(0).permutation(data.size)
     gap = 0

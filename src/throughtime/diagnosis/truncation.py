@@ -135,7 +135,9 @@ class HorizonReport:
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
                  for row in table]  # fmt: skip
         left = [f"left out: {one}" for one in self.left_out]
-        return "\n".join([self.verdict, "", f"{self.measure}, after {self.steps} training steps", "", *lines, *left])
+        return "\n".join(
+            [self.verdict, "", f"{self.measure}, after {counted(self.steps, 'training step')}", "", *lines, *left]
+        )
 
     def evidence(self) -> dict[str, Any]:
         """For the section of the report."""
@@ -147,7 +149,7 @@ class HorizonReport:
             line["score"].append(cut.scores.mean)
         return {
             "verdict": self.verdict, "columns": head, "rows": rows, "left_out": self.left_out, "lines": lines,
-            "whole": self.whole.scores.mean, "measure": f"{self.measure}, after {self.steps} training steps",
+            "whole": self.whole.scores.mean, "measure": f"{self.measure}, after {counted(self.steps, 'training step')}",
         }  # fmt: skip
 
     def plot(self) -> Figure:

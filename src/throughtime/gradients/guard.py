@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ..errors import ArgumentError, BackendError, NonFiniteLossError
+from ..errors import ArgumentError, BackendError, NonFiniteLossError, counted
 from .guarded import GuardedStep
 from .locating import NonFinite, locate, loss_with
 
@@ -174,9 +174,9 @@ class Guard(keras.callbacks.Callback):
                 f"{self.clipped:.0%} of them clipped; the threshold is {self.threshold:.3g}, "
                 f"quantile {self.quantile:g} of the last {len(self._seen):,} norms"
             )
-        lines = [f"Guard: {self.steps:,} steps, {said}"]
+        lines = [f"Guard: {counted(self.steps, 'step')}, {said}"]
         if self.events:
-            lines.append(f"{len(self.events)} steps were not finite, or their loss had diverged, and are undone:")
+            lines.append(f"{_not_finite(len(self.events))}, or had diverged, and undone:")
             lines += [f"  {event}" for event in self.events[-self.patience :]]
         return "\n".join(lines)
 
@@ -357,11 +357,12 @@ class Guard(keras.callbacks.Callback):
             advice = "Look at the data: it holds what no learning rate can mend."
         else:
             advice = "Try a lower learning rate, smaller inputs and targets, or tanh in the recurrence."
-        why = f"{count} steps were not finite or had diverged"
+        why = f"{_not_finite(count)} or had diverged"
         if self._in_a_row >= self.patience:
             why = f"{self._in_a_row} steps in a row were not finite"
         lines = [
-            f"{why}; the learning rate was lowered {self.lowered} times by a factor of {self.factor:g}. {advice}",
+            f"{why}; the learning rate was lowered {counted(self.lowered, 'time')} by a factor of {self.factor:g}. "
+            f"{advice}",
             *(f"  {event}" for event in shown),
         ]
         if count > len(shown):
@@ -446,3 +447,7 @@ class Armed:
         self.disarm(step.model)
         step.threshold, step.share = np.float32(self.guard.threshold), np.float32(self.guard._share)
         return step(*given)
+
+
+def _not_finite(count: int) -> str:
+    return f"{counted(count, 'step')} {'was' if count == 1 else 'were'} not finite"

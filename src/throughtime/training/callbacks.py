@@ -12,6 +12,7 @@ from typing import Any
 import keras
 
 from ..data.batching import Batches
+from ..errors import counted
 from ..gradients.guard import Guard
 from .checkpoint import Progress, model_state, weights_of
 
@@ -95,7 +96,7 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.bar.start()
-        said = f"{self.batches} batches an epoch; the first epoch includes compiling"
+        said = f"{counted(self.batches, 'batch', 'batches')} an epoch; the first epoch includes compiling"
         self.bar.update(self.task, description=said)
         if not self.console.is_terminal:
             self.console.print(said, highlight=False)

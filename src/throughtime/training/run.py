@@ -12,7 +12,7 @@ import keras
 from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..diagnosis.findings import Finding
-from ..errors import ArgumentError, RunError
+from ..errors import ArgumentError, RunError, counted
 from ..export.columns import export_columns
 from ..files import beside, json_text, path_of, read_arrays, save_arrays, write_aside
 from ..layers.recurrent import OURS
@@ -68,8 +68,8 @@ class Run:
     def __repr__(self) -> str:
         judged = ", ".join(self.evaluations)
         return (
-            f"Run({self.preparation.schema.task}: {self.name}, {len(self.history)} epochs, best {self.best_epoch}, "
-            f"judged on {judged or 'nothing yet'})"
+            f"Run({self.preparation.schema.task}: {self.name}, {counted(len(self.history), 'epoch')}, "
+            f"best {self.best_epoch}, judged on {judged or 'nothing yet'})"
         )
 
     @property
