@@ -58,7 +58,7 @@ ORDER = (
     "diagnosis.trials diagnosis.printing",
     "diagnosis.evidence",
     "diagnosis.references",
-    "diagnosis.data_rules diagnosis.model_rules diagnosis.training_rules",
+    "diagnosis.data_rules diagnosis.loss_rules diagnosis.model_rules diagnosis.training_rules",
     "diagnosis.check",
     "diagnosis.recipes diagnosis.windowed",
     "diagnosis.courses diagnosis.remedies diagnosis.pasting",

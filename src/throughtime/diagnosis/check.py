@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from ..errors import ArgumentError
-from . import data_rules, model_rules, training_rules
+from . import data_rules, loss_rules, model_rules, training_rules
 from .evidence import Evidence
 from .findings import Diagnosis, folded
 from .given import given, rows
@@ -79,7 +79,7 @@ def check(
         warnings.simplefilter("ignore")  # a probe's own, such as Keras's on masks that end: they become findings
         evidence = Evidence(model, data, train, seconds)
         called = evidence.trace.failed is None
-        rules = (*data_rules.RULES, *model_rules.RULES, *training_rules.RULES) if called else _WITHOUT_CALL
+        rules = (*data_rules.RULES, *loss_rules.RULES, *model_rules.RULES, *training_rules.RULES) if called else _WITHOUT_CALL
         found = [finding for finding in (rule(evidence) for rule in rules) if finding is not None]
         return Diagnosis(
             folded(found), evidence.flow if called else None, _looked_at(evidence), tuple(evidence.left_out),

@@ -116,6 +116,37 @@ def rows(structure: Any, index: Any) -> Any:
     return keras.tree.map_structure(lambda one: None if one is None else one[index], structure)
 
 
+def weights_for(weights: Any, name: str, place: int) -> Any:
+    """The sample weights of one output: by its name or place where there are several; None without."""
+    if isinstance(weights, Mapping):
+        return weights.get(name)
+    if isinstance(weights, list | tuple):
+        return weights[place] if place < len(weights) else None
+    return weights
+
+
+def weights_in_fit(y: Any, weights: Any, class_weight: Any) -> Any:
+    """The sample weights that ``fit`` makes of its arguments: the same for all outputs, or those of classes.
+
+    Raises:
+        ValueError: where ``fit`` does.
+    """
+    if weights is None and class_weight is None:
+        return None
+    if keras.tree.is_nested(y) and class_weight is None:
+        if not keras.tree.is_nested(weights):
+            return keras.tree.map_structure(lambda _: weights, y)
+        return weights
+    adapter = keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter
+    made = adapter(y, y, sample_weight=weights, class_weight=class_weight, batch_size=size_of(y))
+    return made._inputs[2]
+
+
+def size_of(structure: Any) -> int:
+    """How many sequences the arrays of a structure have."""
+    return len(keras.tree.flatten(structure)[0])
+
+
 def named(structure: Any, name: str) -> dict[str, np.ndarray]:
     """The arrays of a structure by what a user would write to get each."""
     found: dict[str, np.ndarray] = {}
