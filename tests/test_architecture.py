@@ -47,7 +47,7 @@ ORDER = (
     "layers.swapping",
     "gradients.jax gradients.torch gradients.tensorflow gradients.trajectory gradients.watching",
     "gradients.differentiate",
-    "gradients.building",
+    "gradients.building gradients.reading",
     "gradients.flow",
     "gradients.guarded gradients.locating",
     "gradients.guard",

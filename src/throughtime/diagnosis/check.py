@@ -46,7 +46,9 @@ def check(
 
     Args:
         model: compiled. Sequential, functional or subclassed; on any backend.
-        x, y: as ``fit`` takes them: arrays, or lists and dicts of arrays; or batches of (x, y) alone.
+        x, y: as ``fit`` takes them: arrays, or lists and dicts of arrays; or batches of (x, y) alone, as a PyDataset,
+            tf.data.Dataset, DataLoader or generator. Of a generator as few batches as will do are read, and ``fit``
+            does not get them again: ``looked_at`` says how many.
         validation_data: (x, y) or (x, y, sample_weight).
         fit: the arguments of ``fit`` that you mean to use, such as ``{"batch_size": 32, "shuffle": False}``.
         series: (steps,) or (steps, columns), the raw series before windowing.
@@ -82,13 +84,14 @@ def check(
         rules = (*data_rules.RULES, *loss_rules.RULES, *model_rules.RULES, *training_rules.RULES) if called else _WITHOUT_CALL
         found = [finding for finding in (rule(evidence) for rule in rules) if finding is not None]
         return Diagnosis(
-            folded(found), evidence.flow if called else None, _looked_at(evidence), tuple(evidence.left_out),
+            folded(found), evidence.flow if called else None, _looked_at(evidence), evidence.not_looked_at,
             time.monotonic() - began,
         )  # fmt: skip
 
 
 def _looked_at(evidence: Evidence) -> tuple[str, ...]:
-    said = [f"{evidence.data.size} sequences, {len(evidence.index)} of them in probes"]
+    said = [note.removeprefix("read: ") for note in evidence.data.notes if note.startswith("read: ")]
+    said.append(f"{evidence.data.size} sequences, {len(evidence.index)} of them in probes")
     trial = evidence.trial if evidence.trace.failed is None else None
     if trial is not None:
         said.append(f"{len(trial.losses)} training steps of {evidence.data.batch_size} sequences")

@@ -256,7 +256,9 @@ class Evidence:
 
     def _loss_of(self, x: Any, y: Any, weights: Any, training: bool) -> tuple[float, float]:
         """The loss that fit would have, with what the model gives out, and with its bare values."""
-        weights = weights_in_fit(y, weights, self.data.fit.get("class_weight") if training else None)
+        class_weight = self.data.fit.get("class_weight") if training else None
+        if class_weight is not None or not self.data.weighted_batches:
+            weights = weights_in_fit(y, weights, class_weight)
         x, y, weights = (keras.tree.map_structure(_tensor, one) for one in (x, y, weights))
         with nothing_lasts(), loss_apart(self.model, copy_loss(self.model)):
             given = self.model(x, training=False)
@@ -444,6 +446,12 @@ class Evidence:
         if start > thresholds.BY_HEART * bar:
             bar = min(bar, start)
         return trial.least(self.part) < bar - thresholds.LEARNED * abs(bar)
+
+    @property
+    def not_looked_at(self) -> tuple[str, ...]:
+        """What could not be looked at, and what of the data was left out."""
+        notes = [note.removeprefix("left out: ") for note in self.data.notes if note.startswith("left out: ")]
+        return (*notes, *self.left_out)
 
     def __post_init__(self) -> None:
         # Asked at once: short trainings have an optimizer of their own.

@@ -252,7 +252,7 @@ def horizon_report(
                 f"after {steps} steps of training on whole sequences the loss is {whole.scores.mean}; tt.check(model, "
                 "x, y) names why, such as NaN in the data or a learning rate that is too high."
             )
-        cuts, left_out = [], []
+        cuts, left_out = [], list(data.notes)
         for window in chosen:
             for kind in kinds:
                 if not trainer.time_left():
