@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from programs import (
     faulty_data,  # noqa: F401
+    faulty_loss,  # noqa: F401
     faulty_model,  # noqa: F401
     faulty_training,  # noqa: F401
     healthy_data,  # noqa: F401

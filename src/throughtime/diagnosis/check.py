@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from ..errors import ArgumentError, counted
-from . import data_rules, model_rules, training_rules
+from . import data_rules, loss_rules, model_rules, training_rules
 from .evidence import Evidence
 from .findings import Diagnosis, Finding, folded
 from .given import given, rows
@@ -50,7 +50,9 @@ def check(
 
     Args:
         model: compiled. Sequential, functional or subclassed; on any backend.
-        x, y: as ``fit`` takes them: arrays, or lists and dicts of arrays; or batches of (x, y) alone.
+        x, y: as ``fit`` takes them: arrays, or lists and dicts of arrays; or batches of (x, y) alone, as a PyDataset,
+            tf.data.Dataset, DataLoader or generator. Of a generator as few batches as will do are read, and ``fit``
+            does not get them again: ``looked_at`` says how many.
         validation_data: (x, y) or (x, y, sample_weight).
         fit: the arguments of ``fit`` that you mean to use, such as ``{"batch_size": 32, "shuffle": False}``.
         series: (steps,) or (steps, columns), the raw series before windowing.
@@ -84,11 +86,12 @@ def check(
         warnings.simplefilter("ignore")  # a probe's own, such as Keras's on masks that end: they become findings
         evidence = Evidence(model, data, train, seconds)
         called = evidence.trace.failed is None
-        rules = (*data_rules.RULES, *model_rules.RULES, *training_rules.RULES) if called else _WITHOUT_CALL
+        every = (*data_rules.RULES, *loss_rules.RULES, *model_rules.RULES, *training_rules.RULES)
+        rules = every if called else _WITHOUT_CALL
         with show_progress("check", len(rules), wanted=progress) as tell:
             found = [finding for finding in _findings(rules, evidence, tell) if finding is not None]
         return Diagnosis(
-            folded(found), evidence.flow if called else None, _looked_at(evidence), tuple(evidence.left_out),
+            folded(found), evidence.flow if called else None, _looked_at(evidence), evidence.not_looked_at,
             time.monotonic() - began,
         )  # fmt: skip
 
@@ -101,7 +104,8 @@ def _findings(rules: Sequence[Rule], evidence: Evidence, tell: Tell) -> Iterator
 
 
 def _looked_at(evidence: Evidence) -> tuple[str, ...]:
-    said = [f"{counted(evidence.data.size, 'sequence')}, {len(evidence.index)} of them in probes"]
+    said = [note.removeprefix("read: ") for note in evidence.data.notes if note.startswith("read: ")]
+    said.append(f"{counted(evidence.data.size, 'sequence')}, {len(evidence.index)} of them in probes")
     trial = evidence.trial if evidence.trace.failed is None else None
     if trial is not None:
         said.append(f"{counted(len(trial.losses), 'training step')} of {counted(evidence.data.batch_size, 'sequence')}")

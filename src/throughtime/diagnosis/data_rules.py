@@ -10,7 +10,7 @@ import numpy as np
 from . import thresholds
 from .evidence import Evidence, Steps, moved, standard
 from .findings import Finding
-from .given import named
+from .given import named, weights_for
 from .tracing import traced
 
 
@@ -313,11 +313,11 @@ def _padding_matters(evidence: Evidence, steps: Steps, padded: np.ndarray) -> tu
     if other.failed:
         return 0.0, 0.0
     far, counted = 0.0, 0.0
-    for name, before in evidence.trace.outputs.items():
+    for place, (name, before) in enumerate(evidence.trace.outputs.items()):
         after = other.outputs[name]
         if before.ndim == 3 and before.shape[1] == padded.shape[1]:
             use = ~padded
-            weights = evidence.data.weights
+            weights = weights_for(evidence.data.weights, name, place)
             if not isinstance(weights, np.ndarray) or weights.ndim < 2:
                 mask = evidence.trace.masks[name]
                 counted = float(padded.mean()) if mask is None or (mask & padded).any() else 0.0

@@ -16,11 +16,13 @@ import keras
 import numpy as np
 
 from ..errors import first_line
+from ..gradients.building import copy_loss, loss_apart
+from ..gradients.differentiate import nothing_lasts
 from ..gradients.flow import GradientFlow, gradient_flow
 from ..layers.paths import recurrent_layers
 from ..layers.swapping import accelerated
 from . import thresholds
-from .given import Given, named, rows
+from .given import Given, named, rows, weights_for, weights_in_fit
 from .tracing import LayerCall, Trace, traced
 from .trials import Sample, Trainer, Trial
 
@@ -59,6 +61,8 @@ class Output:
         predicted: for the sample's rows.
         loss: the loss's name in lower case, without ``_``, as in ``"binarycrossentropy"``; empty where it is unknown.
         from_logits: the loss takes logits.
+        place: of the output among all.
+        ignored: a label that the loss leaves out; None without.
     """
 
     name: str
@@ -66,6 +70,8 @@ class Output:
     predicted: np.ndarray
     loss: str
     from_logits: bool
+    place: int = 0
+    ignored: int | None = None
 
     @property
     def classes(self) -> bool:
@@ -220,9 +226,59 @@ class Evidence:
                 loss = losses.get(name)
             elif isinstance(losses, list | tuple):
                 loss = losses[place] if place < len(losses) else None
-            kind, logits = _loss(loss)
-            found.append(Output(name, target, self.trace.outputs[name], kind, logits))
+            kind, config = _loss(loss)
+            found.append(Output(
+                name, target, self.trace.outputs[name], kind, bool(config.get("from_logits", False)), place,
+                config.get("ignore_class"),
+            ))  # fmt: skip
         return found
+
+    # The loss -------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def loss_error(self) -> tuple[str, Exception] | None:
+        """Where the loss of a batch of fit cannot be computed, and what it stops with; None where it can, or where
+        the model's own train_step may have another loss."""
+        data = self.data
+        if self.model._compile_loss is None or type(self.model).train_step is not keras.Model.train_step:
+            return None
+        parts = {"in the loss of its first batch": (data.x, data.y, data.weights)}
+        if data.validation is not None:
+            parts["in the loss of the validation data"] = data.validation
+        for where, (x, y, weights) in parts.items():
+            first = slice(data.batch_size)
+            training = weights is data.weights
+            try:
+                self._loss_of(rows(x, first), rows(y, first), rows(weights, first), training)
+            except Exception as error:  # Keras's, the framework's or a user's own: it is shown to the user
+                return where, error
+        return None
+
+    def _loss_of(self, x: Any, y: Any, weights: Any, training: bool) -> tuple[float, float]:
+        """The loss that fit would have, with what the model gives out, and with its bare values."""
+        class_weight = self.data.fit.get("class_weight") if training else None
+        if class_weight is not None or not self.data.weighted_batches:
+            weights = weights_in_fit(y, weights, class_weight)
+        x, y, weights = (keras.tree.map_structure(_tensor, one) for one in (x, y, weights))
+        with nothing_lasts(), loss_apart(self.model, copy_loss(self.model)):
+            given = self.model(x, training=False)
+            bare = keras.tree.map_structure(lambda one: _tensor(keras.ops.convert_to_numpy(one)), given)
+            losses = [
+                self.model._compute_loss(x=x, y=y, y_pred=one, sample_weight=weights, training=False)
+                for one in (given, bare)
+            ]
+            return tuple(float(keras.ops.convert_to_numpy(one)) for one in losses)  # type: ignore[return-value]
+
+    @cached_property
+    def softmax_taken_back(self) -> bool:
+        """TensorFlow finds the logits that a softmax was taken of, and has them in place of the probabilities."""
+        if self.loss_error is not None or self.model._compile_loss is None:
+            return False
+        first = slice(self.data.batch_size)
+        data = self.data
+        given, bare = self._loss_of(rows(data.x, first), rows(data.y, first), rows(data.weights, first), True)
+        masked = any(mask is not None for mask in self.trace.masks.values())
+        return not masked and not np.isclose(given, bare, rtol=1e-4)
 
     # The gradient ---------------------------------------------------------------------------------------------------
 
@@ -241,7 +297,7 @@ class Evidence:
         return self._flow()
 
     def _flow(self) -> GradientFlow | None:
-        if self.trace.failed or not list(recurrent_layers(self.model)) or not self.shapes_fit:
+        if self.trace.failed or not list(recurrent_layers(self.model)) or not self.shapes_fit or self.loss_error:
             return None
         count = len(self.index) if self.fixed_batch or self.stateful else thresholds.FLOW_ROWS
         weights = rows(self.data.weights, self.index)
@@ -270,7 +326,7 @@ class Evidence:
 
     @cached_property
     def trainer(self) -> Trainer | None:
-        if not self.train or self.trace.failed or not self.shapes_fit or self.nothing_finite:
+        if not self.train or self.trace.failed or not self.shapes_fit or self.nothing_finite or self.loss_error:
             return None
         return Trainer(self.model, self.data, self.sample)
 
@@ -346,7 +402,9 @@ class Evidence:
         """By part of the sample, the loss of the best answer that is the same for every input; empty if unknown."""
         if self.trainer is None or not self.outputs or len(self.outputs) != len(self.trace.outputs):
             return {}
-        options = [_constants(output, self.data.weights) for output in self.outputs]
+        options = [
+            _constants(output, weights_for(self.data.weights, output.name, output.place)) for output in self.outputs
+        ]
         if any(not one for one in options):
             return {}
         total = len(keras.tree.flatten(self.sample.x)[0])
@@ -389,6 +447,12 @@ class Evidence:
             bar = min(bar, start)
         return trial.least(self.part) < bar - thresholds.LEARNED * abs(bar)
 
+    @property
+    def not_looked_at(self) -> tuple[str, ...]:
+        """What could not be looked at, and what of the data was left out."""
+        notes = [note.removeprefix("left out: ") for note in self.data.notes if note.startswith("left out: ")]
+        return (*notes, *self.left_out)
+
     def __post_init__(self) -> None:
         # Asked at once: short trainings have an optimizer of their own.
         self.fresh = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations)) == 0
@@ -423,16 +487,17 @@ def standard(layer: keras.layers.RNN) -> bool:
     return isinstance(layer, keras.layers.SimpleRNN | keras.layers.GRU | keras.layers.LSTM)
 
 
-def _loss(loss: Any) -> tuple[str, bool]:
+def _loss(loss: Any) -> tuple[str, dict[str, Any]]:
+    """The name of a loss, and its settings where it is an object."""
     if loss is None:
-        return "", False
+        return "", {}
     try:
         found = keras.losses.get(loss)
     except ValueError:
-        return "", False
+        return "", {}
     if isinstance(found, keras.losses.Loss):
-        return type(found).__name__.lower(), bool(found.get_config().get("from_logits", False))
-    return str(getattr(found, "__name__", "")).replace("_", "").lower(), False
+        return type(found).__name__.lower(), found.get_config()
+    return str(getattr(found, "__name__", "")).replace("_", "").lower(), {}
 
 
 def _constants(output: Output, weights: Any) -> list[np.ndarray]:
@@ -463,6 +528,14 @@ def _constants(output: Output, weights: Any) -> list[np.ndarray]:
     if not output.from_logits:
         return [safe]
     return [np.log(safe / (1 - safe)) if output.loss.startswith("binary") else np.log(safe)]
+
+
+def _tensor(one: Any) -> Any:
+    """As fit gives arrays to a model: floats in its own precision."""
+    if one is None:
+        return None
+    dtype = keras.config.floatx() if one.dtype.kind == "f" else None
+    return keras.ops.convert_to_tensor(one, dtype)
 
 
 def _scaled(target: np.ndarray) -> np.ndarray:

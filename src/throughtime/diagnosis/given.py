@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from ..errors import ArgumentError, listed, nearest
+from ..gradients.reading import arrays, read_batches
 
 _FIT = tuple(name for name in inspect.signature(keras.Model.fit).parameters if name not in ("self", "x", "y"))
 
@@ -26,6 +27,8 @@ class Given:
         fit: the arguments of ``fit`` that the user means to use; ``told`` whether any were given.
         series: (steps, columns), the raw series before windowing; None without.
         task: "forecast" where the user says so; None otherwise.
+        notes: how much was read of what comes in batches, and what of it is left out.
+        weighted_batches: the weights came with the batches, so that ``fit`` takes them as they are.
     """
 
     x: Any
@@ -36,6 +39,8 @@ class Given:
     told: bool
     series: np.ndarray | None
     task: str | None
+    notes: tuple[str, ...] = ()
+    weighted_batches: bool = False
 
     @property
     def size(self) -> int:
@@ -81,39 +86,70 @@ def given(
         )
     if task not in (None, "forecast", "classify", "regress", "tag"):
         raise ArgumentError(f"task={task!r} is not accepted; one of 'forecast', 'classify', 'regress', 'tag'.")
+    notes: list[str] = []
     if y is None:
-        x, y, batch_weights = _from_batches(x)
+        x, y, batch_weights = _from_batches(x, notes, settings.get("steps_per_epoch"))
     else:
         batch_weights = None
-    arrays, targets = _arrays(x, "x"), _arrays(y, "y")
+    inputs, targets = arrays(x, "x"), arrays(y, "y")
     weights = settings.get("sample_weight")
-    weights = batch_weights if weights is None else _arrays(weights, "sample_weight")
-    size = _size(arrays, targets, weights)
+    weights = batch_weights if weights is None else arrays(weights, "sample_weight")
+    size = _size(inputs, targets, weights)
     validation = validation_data if validation_data is not None else settings.get("validation_data")
     split = float(settings.get("validation_split") or 0)
     if validation is not None:
         if not isinstance(validation, list | tuple):
-            validation = _from_batches(validation)
+            validation = _from_batches(validation, notes, settings.get("validation_steps"))
         if len(validation) not in (2, 3):
             raise ArgumentError("validation_data is (x, y) or (x, y, sample_weight), as for fit.")
-        parts = [_arrays(one, "validation_data") if one is not None else None for one in validation]
+        parts = [arrays(one, "validation_data") if one is not None else None for one in validation]
         validation = (parts[0], parts[1], parts[2] if len(parts) == 3 else None)
         _size(*validation)
     elif split and size > 1:
         cut = max(1, min(size - 1, int(size * (1 - split))))  # Keras takes the last rows
-        validation = tuple(rows(one, slice(cut, None)) for one in (arrays, targets, weights))
-        arrays, targets, weights = (rows(one, slice(cut)) for one in (arrays, targets, weights))
+        validation = tuple(rows(one, slice(cut, None)) for one in (inputs, targets, weights))
+        inputs, targets, weights = (rows(one, slice(cut)) for one in (inputs, targets, weights))
     if series is not None:
         series = np.asarray(series, float)
         series = series[:, None] if series.ndim == 1 else series
         if series.ndim != 2:
             raise ArgumentError(f"series has shape {series.shape}; (steps,) or (steps, columns) is accepted.")
-    return Given(arrays, targets, weights, validation, settings, fit is not None, series, task)
+    batched = batch_weights is not None
+    return Given(
+        inputs, targets, weights, validation, settings, fit is not None, series, task, tuple(notes), batched
+    )  # fmt: skip
 
 
 def rows(structure: Any, index: Any) -> Any:
     """The same rows of each array of a structure; None of None."""
     return keras.tree.map_structure(lambda one: None if one is None else one[index], structure)
+
+
+def weights_for(weights: Any, name: str, place: int) -> Any:
+    """The sample weights of one output: by its name or place where there are several; None without."""
+    if isinstance(weights, Mapping):
+        return weights.get(name)
+    if isinstance(weights, list | tuple):
+        return weights[place] if place < len(weights) else None
+    return weights
+
+
+def weights_in_fit(y: Any, weights: Any, class_weight: Any) -> Any:
+    """The sample weights that ``fit`` makes of its arguments: the same for all outputs, or those of classes.
+
+    Raises:
+        ValueError: where ``fit`` does.
+    """
+    if weights is None and class_weight is None:
+        return None
+    adapter = keras.src.trainers.data_adapters.array_data_adapter.ArrayDataAdapter
+    made = adapter(y, y, sample_weight=weights, class_weight=class_weight, batch_size=size_of(y))
+    return made._inputs[2]
+
+
+def size_of(structure: Any) -> int:
+    """How many sequences the arrays of a structure have."""
+    return len(keras.tree.flatten(structure)[0])
 
 
 def named(structure: Any, name: str) -> dict[str, np.ndarray]:
@@ -130,33 +166,6 @@ def named(structure: Any, name: str) -> dict[str, np.ndarray]:
     return found
 
 
-def _arrays(structure: Any, name: str) -> Any:
-    def array(one: Any) -> Any:
-        if one is None:
-            return None
-        made = keras.ops.convert_to_numpy(one) if keras.ops.is_tensor(one) else np.asarray(one)
-        if made.dtype == object:
-            raise ArgumentError(
-                f"{name} is ragged or holds objects; arrays of one shape are accepted: pad it, as in "
-                "keras.utils.pad_sequences(x, padding='post'), or tt.Ragged(...).to_padded()."
-            )
-        if made.ndim == 0:
-            raise ArgumentError(f"{name} holds a single number; arrays with the sequence first are accepted.")
-        return made
-
-    if isinstance(structure, list | tuple) and structure and not any(_is_array(one) for one in structure):
-        return array(structure)  # nested lists of numbers
-    return keras.tree.map_structure(array, structure)
-
-
-def _is_array(one: Any) -> bool:
-    return isinstance(one, np.ndarray | Mapping) or keras.ops.is_tensor(one) or _has_arrays(one)
-
-
-def _has_arrays(one: Any) -> bool:
-    return isinstance(one, list | tuple) and any(isinstance(part, np.ndarray) for part in one)
-
-
 def _size(*structures: Any) -> int:
     counts = {
         name: len(array)
@@ -171,36 +180,14 @@ def _size(*structures: Any) -> int:
     return size
 
 
-BATCHED_ROWS = 4096  # so many are read from data that comes in batches
-
-
-def _from_batches(data: Any) -> tuple[Any, Any, Any]:
+def _from_batches(data: Any, notes: list[str], steps: int | None) -> tuple[Any, Any, Any]:
     """A PyDataset, tf.data.Dataset or other iterable of (x, y[, sample_weight]), read into arrays."""
     if isinstance(data, np.ndarray | Mapping) or (
         not isinstance(data, keras.utils.PyDataset) and not np.iterable(data)
     ):
         raise ArgumentError("y is missing; give x and y, or batches of (x, y) as a keras.utils.PyDataset.")
-    batches: list[tuple[Any, Any, Any]] = []
-    count = 0
-    source = (data[i] for i in range(len(data))) if isinstance(data, keras.utils.PyDataset) else iter(data)
-    for batch in source:
-        if not isinstance(batch, list | tuple) or len(batch) not in (2, 3):
-            raise ArgumentError("each batch is (x, y) or (x, y, sample_weight), as for fit.")
-        parts = [_arrays(part, "a batch") for part in batch]
-        batches.append((parts[0], parts[1], parts[2] if len(parts) == 3 else None))
-        count += len(keras.tree.flatten(parts[0])[0])
-        if count >= BATCHED_ROWS:
-            break
-    if not batches:
-        raise ArgumentError("the data has no batch; one or more are accepted.")
-    shapes = {tuple(one.shape[1:] for one in keras.tree.flatten(batch[0])) for batch in batches}
-    if len(shapes) > 1:  # of batches padded to their own length, those of the most common one are taken
-        counted = [tuple(one.shape[1:] for one in keras.tree.flatten(batch[0])) for batch in batches]
-        most = max(shapes, key=counted.count)
-        batches = [batch for batch, shape in zip(batches, counted, strict=True) if shape == most]
-    joined = [
-        None if batches[0][place] is None
-        else keras.tree.map_structure(lambda *parts: np.concatenate(parts), *(batch[place] for batch in batches))
-        for place in range(3)
-    ]  # fmt: skip
-    return joined[0], joined[1], joined[2]
+    read = read_batches(data, batches=steps)
+    notes.append(f"read: {read.said}")
+    if read.left_out:
+        notes.append(f"left out: {read.left_out}")
+    return read.x, read.y, read.weights

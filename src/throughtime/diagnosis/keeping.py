@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 
 from ..gradients.building import copy_loss, is_built, loss_apart
-from ..gradients.differentiate import random_state_kept
+from ..gradients.reading import all_random_state_kept
 from ..layers.carrying import Carrying
 from ..layers.paths import recurrent_layers
 from .tracing import traced
@@ -30,11 +29,10 @@ def untouched(model: keras.Model, x: Any) -> Iterator[None]:
     values = [_copy(variable.value) for variable in variables]
     attributes = {id(part): (part, dict(part.__dict__)) for part in _with_functions(model)}
     learning = [(layer, layer.trainable) for layer in model._flatten_layers()]
-    python, generator = random.getstate(), np.random.get_state()  # noqa: NPY002 - the one that Keras and users share
     seeds = keras.src.backend.common.global_state.get_global_attribute("global_seed_generator")
     seed = None if seeds is None else _copy(seeds.state.value)
     try:
-        with random_state_kept(), loss_apart(model, copy_loss(model)):
+        with all_random_state_kept(), loss_apart(model, copy_loss(model)):
             yield
     finally:
         for part, before in attributes.values():
@@ -46,8 +44,6 @@ def untouched(model: keras.Model, x: Any) -> Iterator[None]:
                 layer.trainable = trainable
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-        random.setstate(python)
-        np.random.set_state(generator)  # noqa: NPY002
         if seeds is not None:
             seeds.state.assign(seed)
 

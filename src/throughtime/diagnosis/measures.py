@@ -12,7 +12,7 @@ from ..errors import counted
 from . import thresholds
 from .courses import SCORED, Course
 from .evidence import Evidence
-from .given import rows
+from .given import rows, weights_for
 from .recipes import Recipe
 from .tracing import traced
 from .trials import loss_on
@@ -83,7 +83,7 @@ class Measure:
             guessed = predicted.argmax(axis=-1)
             wanted = targets.argmax(axis=-1) if targets.shape == predicted.shape else targets.reshape(guessed.shape)
         wrong = guessed != wanted
-        weights = self.held[2]
+        weights = weights_for(self.held[2], self.output.name if self.output is not None else "", 0)
         if weights is None and self.masks[0] is not None and wrong.shape == self.masks[0].shape:
             weights = self.masks[0]
         if not isinstance(weights, np.ndarray) or weights.shape != wrong.shape:

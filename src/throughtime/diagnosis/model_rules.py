@@ -10,9 +10,9 @@ from keras import ops
 
 from ..errors import first_line
 from . import thresholds
-from .evidence import Evidence, Output, moved
+from .evidence import Evidence, Output, Steps, moved
 from .findings import Finding
-from .given import named, rows
+from .given import named, rows, weights_for
 from .tracing import LayerCall, traced
 
 PROBABILITIES = ("categoricalcrossentropy", "sparsecategoricalcrossentropy", "kldivergence")
@@ -298,7 +298,7 @@ def _counts_padding(evidence: Evidence, mask: np.ndarray) -> bool:
     for output in evidence.outputs:
         seen = evidence.trace.masks.get(output.name)
         if output.per_step and output.predicted.shape[1] == mask.shape[1] and seen is None:
-            weights = evidence.data.weights
+            weights = weights_for(evidence.data.weights, output.name, output.place)
             if not isinstance(weights, np.ndarray) or weights.ndim < 2:
                 return True
     return False
@@ -318,7 +318,7 @@ def _keep_mask(calls: list[LayerCall], name: str) -> str:
 
 
 def noncausal_forecast(evidence: Evidence) -> Finding | None:
-    """Outputs at a step move with later inputs, and those hold the target."""
+    """Outputs at a step move with later steps of an input, and the target is among those, and not told before."""
     if evidence.fixed_batch is not None or evidence.trace.failed:
         return None
     for output in evidence.outputs:
@@ -328,62 +328,79 @@ def noncausal_forecast(evidence: Evidence) -> Finding | None:
         length = predicted.shape[1]
         half = length // 2
         inputs = [steps for steps in evidence.steps if steps.values.shape[1] == length]
-        if not inputs:
-            continue
-        names = {steps.name for steps in inputs}
-        name_of = iter(named(evidence.x, "x"))
-
-        def later(array: np.ndarray, names: set[str] = names, name_of: Any = name_of, half: int = half) -> np.ndarray:
-            if next(name_of) not in names:
-                return array
-            other = array.copy()
-            other[:, half:] = np.roll(array, 1, axis=0)[:, half:]
-            return other
-
-        other = traced(evidence.model, keras.tree.map_structure(later, evidence.x))
-        after = other.outputs.get(output.name)
-        if after is None:
-            continue
-        far = moved(predicted, after, (slice(None), slice(half)))
-        if far <= thresholds.MOVED:
-            continue
         for steps in inputs:
-            found = _target_ahead(steps.values, output)
-            if found is not None:
-                lag, feature, share = found
-                layer = next(
-                    (call.name for call in evidence.trace.calls if isinstance(call.layer, keras.layers.Bidirectional)),
-                    output.name,
-                )
-                return Finding(
-                    "noncausal-forecast", "error", layer,
-                    f"outputs before step {half} move by {far:.1g} of their spread with inputs from there on, and "
-                    f"the target at t is feature {feature} of {steps.name} at t + {lag} ({share:.0%} of the steps)",
-                    "a forward layer in place of Bidirectional (or go_backwards=False)",
-                )  # fmt: skip
+            far = _moves_with_later(evidence, steps, output, half)
+            found = _target_ahead(steps, inputs, output) if far > thresholds.MOVED else None
+            if found is None:
+                continue
+            lag, feature, share = found
+            layer = next(
+                (call.name for call in evidence.trace.calls if isinstance(call.layer, keras.layers.Bidirectional)),
+                output.name,
+            )
+            return Finding(
+                "noncausal-forecast", "error", layer,
+                f"outputs before step {half} move by {far:.1g} of their spread with inputs from there on, and "
+                f"the target at t is feature {feature} of {steps.name} at t + {lag} ({share:.0%} of the steps)",
+                "a forward layer in place of Bidirectional (or go_backwards=False)",
+            )  # fmt: skip
     return None
 
 
-def _target_ahead(values: np.ndarray, output: Output) -> tuple[int, int, float] | None:
-    """By how many steps a feature runs ahead of the target that it equals, up to scale, nearly everywhere."""
+def _moves_with_later(evidence: Evidence, steps: Steps, output: Output, half: int) -> float:
+    """How far the output before ``half`` moves with what one input holds from there on. Each input by itself: a decoder
+    may read all of what is encoded, and must not read on in what it is to answer."""
+    name_of = iter(named(evidence.x, "x"))
+
+    def later(array: np.ndarray) -> np.ndarray:
+        if next(name_of) != steps.name:
+            return array
+        other = array.copy()
+        other[:, half:] = np.roll(array, 1, axis=0)[:, half:]
+        return other
+
+    after = traced(evidence.model, keras.tree.map_structure(later, evidence.x)).outputs.get(output.name)
+    return 0.0 if after is None else moved(output.predicted, after, (slice(None), slice(half)))
+
+
+def _target_ahead(steps: Steps, inputs: list[Steps], output: Output) -> tuple[int, int, float] | None:
+    """By how many steps a feature runs ahead of the target that it equals, up to scale, nearly everywhere; None where
+    what is given up to the target's own step equals it nearly as well, as in an autoencoder or in a slow series."""
     targets = output.targets.astype(float)
     targets = targets[..., None] if targets.ndim == 2 else targets
-    if targets.ndim != 3 or targets.shape[:2] != values.shape[:2]:
+    if targets.ndim != 3 or targets.shape[:2] != steps.values.shape[:2]:
         return None
-    length = values.shape[1]
-    for lag in range(1, max(2, length // 2)):
-        for feature in range(values.shape[2]):
-            for column in range(targets.shape[2]):
-                ahead, target = values[:, lag:, feature].ravel(), targets[:, :-lag, column].ravel()
-                if target.std() == 0 or ahead.std() == 0:
-                    continue
-                if output.classes:
-                    share = float((ahead == target)[target != 0].mean()) if (target != 0).any() else 0.0
-                else:
-                    share = float(np.corrcoef(ahead, target)[0, 1]) ** 2
-                if share > 0.98:
-                    return lag, feature, share
+    reach = max(2, targets.shape[1] // 2)
+    for column in range(targets.shape[2]):
+        target = targets[:, :, column]
+        ahead = [
+            (_equal(steps.values[:, :, feature], target, lag, output.classes), lag, feature)
+            for lag in range(1, reach) for feature in range(steps.values.shape[2])
+        ]  # fmt: skip
+        likely = [one for one in ahead if one[0] > thresholds.EQUAL]
+        if not likely:
+            continue
+        known = max(
+            _equal(one.values[:, :, feature], target, lag, output.classes)
+            for one in inputs for feature in range(one.values.shape[2]) for lag in range(1 - reach, 1)
+        )  # fmt: skip
+        share, lag, feature = max(likely)
+        if 1 - known > thresholds.TOLD_BEFORE and 1 - share < thresholds.MUCH_CLOSER * (1 - known):
+            return lag, feature, share
     return None
+
+
+def _equal(values: np.ndarray, targets: np.ndarray, lag: int, classes: bool) -> float:
+    """How far values so many steps later (earlier, below 0) are the targets: the share of equal classes, of those that
+    are not 0; else the squared correlation."""
+    length = targets.shape[1]
+    there = values[:, max(lag, 0) : length + min(lag, 0)].ravel()
+    target = targets[:, max(-lag, 0) : length - max(lag, 0)].ravel()
+    if target.std() == 0 or there.std() == 0:
+        return 0.0
+    if classes:
+        return float((there == target)[target != 0].mean()) if (target != 0).any() else 0.0
+    return float(np.corrcoef(there, target)[0, 1]) ** 2
 
 
 def stateful_not_carried(evidence: Evidence) -> Finding | None:

@@ -127,7 +127,7 @@ class _Attempt:
         assert held is not None
         self.courses = Courses(evidence, copies, self.measure.held, steps, self.measure.score,
                                lambda: self.tell(self.doing, 1))  # fmt: skip
-        self.left_out: list[str] = []
+        self.left_out: list[str] = list(evidence.data.notes)
 
     @property
     def most(self) -> int:

@@ -29,6 +29,11 @@ FAR_SCALE = 10.0  # a standard deviation or mean this far from 1: initialisers k
 
 # Probes --------------------------------------------------------------------------------------------------------------
 
+EQUAL = 0.98  # squared correlation of a target with an input so many steps ahead, from which on it is that input
+# An input ahead is the answer where it leaves a tenth of what the best one up to the target's step leaves: of a smooth
+# curve that is half the time ahead, symmetry leaves a quarter. Below the second number nothing is left to be told.
+MUCH_CLOSER, TOLD_BEFORE = 0.1, 1e-6
+SUMS_TO_ONE = 1e-3  # of float32 probabilities: what a softmax gives lies within 1e-6
 MOVED = 1e-3  # relative to the spread of the outputs; float32 through hundreds of steps stays below 1e-4
 SATURATED = 0.6  # share of a gate's values beyond 0.1 and 0.9: near 0.1 with default initialisers on scaled inputs
 TOO_LARGE = 5.0  # times the deviation of glorot_uniform, in a kernel that has not been trained

@@ -308,7 +308,7 @@ class _Trainings:
                 f"after {counted(self.steps, 'step')} of training on whole sequences the loss is {whole.scores.mean}; "
                 "tt.check(model, x, y) names why, such as NaN in the data or a learning rate that is too high."
             )
-        cuts, left_out = [], []
+        cuts, left_out = [], list(self.evidence.data.notes)
         for window in windows:
             for kind in kinds:
                 self.doing = f"{kind} {window}"

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ThroughtimeError, first_line
 from ..kernels import native
 from ..layers.paths import recurrent_layers
 from .building import build, copy_loss, loss_apart
 from .differentiate import derivative_of, nothing_lasts
+from .reading import in_batches, read_batches
 from .trajectory import Trajectory, trajectory
 from .watching import Call, Watch, new_tap, tapped, watched
 
@@ -132,14 +133,15 @@ class GradientFlow(Mapping[str, LayerFlow]):
         loss: of the batch.
         weights: the norm of the gradient by each variable, by its path.
         unseen: why other layers are not in it, by name.
+        read: how much was taken of data that comes in batches.
     """
 
     def __init__(
         self, layers: Mapping[str, LayerFlow], *, loss: float, weights: Mapping[str, float],
-        unseen: Mapping[str, str] | None = None,
+        unseen: Mapping[str, str] | None = None, read: str = "",
     ) -> None:  # fmt: skip
         self.layers, self.loss, self.weights = dict(layers), loss, dict(weights)
-        self.unseen = dict(unseen or {})
+        self.unseen, self.read = dict(unseen or {}), read
 
     def __getitem__(self, layer: str) -> LayerFlow:
         return self.layers[layer]
@@ -176,6 +178,7 @@ class GradientFlow(Mapping[str, LayerFlow]):
         ]
         lines.append(f"loss {self.loss:.6g}, gradient norm {self.global_norm:.3g}; horizon: steps back that hold "
                      f"{SHARE:.0%} of the gradient")  # fmt: skip
+        lines += [f"read: {self.read}"] if self.read else []
         lines += [f"not seen: {name}: {why}" for name, why in self.unseen.items()]
         return "\n".join(lines)
 
@@ -233,7 +236,14 @@ class Probe:
     """
 
     def __init__(
-        self, model: keras.Model, x: Any, y: Any, *, sample_weight: Any = None, loss: Any = None, sequences: int = 64
+        self,
+        model: keras.Model,
+        x: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        loss: Any = None,
+        sequences: int = 64,
     ) -> None:
         if not isinstance(model, keras.Model):
             raise ArgumentError(f"gradient_flow was given {type(model).__name__}; a keras.Model is accepted.")
@@ -248,6 +258,12 @@ class Probe:
             raise ArgumentError(
                 "sample_weight goes with the compiled loss; compile the model with it and leave loss= out."
             )
+        self._said = ""
+        if y is None and in_batches(x):
+            read = read_batches(x, rows=sequences, alike=True)
+            x, y, sample_weight, self._said = read.x, read.y, read.weights, read.said
+            if loss is not None:
+                sample_weight = None
         x, y, sample_weight = (_first(one, sequences) for one in (x, y, sample_weight))
         chosen = None if loss is None else keras.losses.get(loss)
         self._model, self._loss = model, copy_loss(model)
@@ -258,10 +274,17 @@ class Probe:
                 return keras.ops.mean(chosen(y, predicted))
             return model._compute_loss(x=x, y=y, y_pred=predicted, sample_weight=sample_weight, training=False)
 
-        build(model, x)
-        # The first loss is computed outside of any trace: what it builds has values then.
-        with nothing_lasts(), watched(self.layers) as watches, loss_apart(model, self._loss):
-            total()
+        try:
+            build(model, x)
+            # The first loss is computed outside of any trace: what it builds has values then.
+            with nothing_lasts(), watched(self.layers) as watches, loss_apart(model, self._loss):
+                total()
+        except ThroughtimeError:
+            raise
+        except Exception as error:  # of a layer, the framework or a user's loss, on data that does not fit
+            raise ArgumentError(
+                f"the loss of this batch cannot be computed: {first_line(error)} tt.check(model, x, y) says more."
+            ) from error
         self.calls = {name: watch.calls for name, watch in watches.items()}
         self.unseen = {
             name: f"{type(self.layers[name].cell).__name__} gives out what is none of its states, so dL/dh_t cannot be "
@@ -323,7 +346,7 @@ class Probe:
             path: float(np.linalg.norm(gradient.astype(np.float64)))
             for path, gradient in zip(self._variables, by_weight, strict=False)
         }
-        return GradientFlow(flows, loss=value, weights=weights, unseen=self.unseen)
+        return GradientFlow(flows, loss=value, weights=weights, unseen=self.unseen, read=self._said)
 
     def trajectories(self) -> list[Trajectory | None]:
         """Gates and exponents, in the order of the layers of a flow, at the weights that the probe was made with."""
@@ -339,7 +362,7 @@ class Probe:
 
 
 def gradient_flow(
-    model: keras.Model, x: Any, y: Any, *, sample_weight: Any = None, loss: Any = None, sequences: int = 64
+    model: keras.Model, x: Any, y: Any = None, *, sample_weight: Any = None, loss: Any = None, sequences: int = 64
 ) -> GradientFlow:
     """The norm of dL/dh_t at every time step of every recurrent layer, for one batch.
 
@@ -349,7 +372,9 @@ def gradient_flow(
 
     Args:
         model: built, and compiled with a loss unless ``loss`` is given. Sequential, functional or subclassed.
-        x, y: arrays as ``model.fit`` takes them, or lists or dicts of them.
+        x, y: arrays as ``model.fit`` takes them, or lists or dicts of them; or x alone, as a PyDataset,
+            tf.data.Dataset, DataLoader or generator, of which the first sequences of one length are taken. Of a
+            generator that is its first batch, which ``fit`` does not get again; ``flow.read`` says so.
         sample_weight: as in ``fit``, with the compiled loss.
         loss: a Keras loss or its name, in place of the compiled one and without penalties of layers.
         sequences: so many, from the first one on, are taken as one batch.
@@ -373,7 +398,7 @@ def gradient_flow(
     flow = probe()
     found = zip(flow.values(), probe.trajectories(), strict=True)
     layers = {one.layer: replace(one, trajectory=path) for one, path in found}
-    return GradientFlow(layers, loss=flow.loss, weights=flow.weights, unseen=flow.unseen)
+    return GradientFlow(layers, loss=flow.loss, weights=flow.weights, unseen=flow.unseen, read=flow.read)
 
 
 def _zeros(call: Call) -> np.ndarray:

@@ -25,6 +25,7 @@ from ..layers.explanation import NATIVE, explain
 from ..layers.paths import recurrent_layers
 from .flow import LayerFlow, Probe
 from .history import READINGS, LayerHistory, Readings, heat_maps
+from .reading import in_batches
 from .watching import new_tap
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
     Args:
         log_dir: a folder for TensorBoard, which gets first/last, rate and horizon of each layer and the heat map.
-        probe: ``(x, y)`` or ``(x, y, sample_weight)`` as ``fit`` takes them, for layers in Keras's loop, frozen ones
+        probe: ``(x, y)`` or ``(x, y, sample_weight)`` as ``fit`` takes them, or batches of these, for layers in Keras's loop, frozen ones
             and those that a step calls more than once. Of no use to layers that training shows.
         every: a reading every so many batches (calls of the compiled step), whatever time it takes.
         share: of the time of training, for readings and, apart from them, for the probe.
@@ -102,10 +103,11 @@ class GradientMonitor(keras.callbacks.Callback):
         share: float = 0.01, sequences: int = 64,
     ) -> None:  # fmt: skip
         super().__init__()
-        if probe is not None and not (isinstance(probe, list | tuple) and len(probe) in (2, 3)):
+        arrays = isinstance(probe, list | tuple) and len(probe) in (2, 3)
+        if probe is not None and not arrays and not in_batches(probe):
             raise ArgumentError(
                 f"probe={type(probe).__name__} is given; (x, y) or (x, y, sample_weight) is accepted, as model.fit "
-                "takes them."
+                "takes them, or batches of these."
             )
         if every is not None and every < 1:
             raise ArgumentError(f"every={every} is given; 1 or more is accepted, or None for a share of the time.")
@@ -267,6 +269,8 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def _prepare(self) -> Probe:
         assert self.probe is not None
+        if in_batches(self.probe):
+            return Probe(self.model, self.probe, sequences=self.sequences)
         x, y, *rest = self.probe
         return Probe(self.model, x, y, sample_weight=rest[0] if rest else None, sequences=self.sequences)
 
