@@ -51,7 +51,7 @@ ORDER = (
     "gradients.flow",
     "gradients.guarded gradients.locating",
     "gradients.guard",
-    "gradients.history",
+    "gradients.history gradients.events",
     "gradients.monitor",
     "diagnosis.findings diagnosis.thresholds diagnosis.given diagnosis.keeping diagnosis.tracing",
     "diagnosis.trials diagnosis.printing",
