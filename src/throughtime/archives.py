@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import short_line
+
 # What zipfile raises for an archive that is none, or one of a kind that we do not write.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError, KeyError)
 ENCRYPTED = 0x1
@@ -40,7 +42,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             _refuse_claims(archive, size)
             return {_name(entry): _array(archive.read(entry), entry.filename) for entry in archive.infolist()}
     except ZIP_ERRORS as error:
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(short_line(error)) from error
 
 
 def why_unreadable(path: Path) -> str:
@@ -69,7 +71,7 @@ def why_unreadable(path: Path) -> str:
             broken = archive.testzip()
             return "" if broken is None else f"{broken} is damaged: its sum is wrong"
     except ZIP_ERRORS as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return short_line(error)
 
 
 def compile_config(path: Path) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ def hold(directory: Path, *, new: bool = False) -> Iterator[None]:
         RunError: another training is at work there, or the directory cannot be made or written to.
     """
     real = os.path.realpath(directory)
-    if real in _held.paths:
+    if real in _held.paths and not new:
         yield
         return
     made = [path for path in (directory, *directory.parents) if not path.exists()]
