@@ -7,6 +7,7 @@ and whoever gives it more waits for ever.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -37,13 +38,16 @@ class EventLog:
     """
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
-        from tensorboardX import event_file_writer
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.record_writer import RecordWriter, directory_check
 
         self.log_dir = os.fspath(path_of(log_dir, "log_dir"))
         self._file: Any = None
         with self._said():
-            event_file_writer.directory_check(self.log_dir)
-            self._file = event_file_writer.EventsWriter(os.path.join(self.log_dir, "events"))
+            directory_check(self.log_dir)
+            name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
+            self._file = RecordWriter(os.path.join(self.log_dir, name))
+            self._write(Event(file_version="brain.Event:2", wall_time=time.time()))
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
         from tensorboardX.summary import scalar
@@ -62,6 +66,7 @@ class EventLog:
             self._file.flush()
 
     def close(self) -> None:
+        """What was added is in the file afterwards; nothing more can be."""
         if self._file is not None:
             with self._said():
                 self._file.close()
@@ -69,9 +74,11 @@ class EventLog:
     def _add(self, summary: Any, step: int) -> None:
         from tensorboardX.proto.event_pb2 import Event
 
-        event = Event(summary=summary, step=step, wall_time=time.time())
         with self._said():
-            self._file.write_event(event)
+            self._write(Event(summary=summary, step=step, wall_time=time.time()))
+
+    def _write(self, event: Any) -> None:
+        self._file.write(event.SerializeToString())
 
     @contextmanager
     def _said(self) -> Iterator[None]:

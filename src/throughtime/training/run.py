@@ -270,4 +270,4 @@ def _text(path: Path) -> bytes:
 
 
 def _finding(stored: dict[str, Any]) -> Finding:
-    return Finding(**stored | {"folded": tuple(_finding(one) for one in stored["folded"])})
+    return Finding(**stored | {"folded": tuple(_finding(one) for one in stored.get("folded", []))})
