@@ -158,7 +158,7 @@ def read_model(file: Path, *, compiled: bool = False, custom_objects: dict[str, 
     try:
         said = why_unreadable(file) if file.suffix == ".keras" else ""
         if said:
-            raise ArgumentError(f"{file} cannot be read as a Keras model ({said}).")
+            raise ArgumentError(f"{file} cannot be read as a Keras model ({short_line(ValueError(said))}).")
         with warnings.catch_warnings():
             # Of a model that was saved before its first training step: its optimizer has no state yet.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
