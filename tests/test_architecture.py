@@ -57,7 +57,7 @@ ORDER = (
     "gradients.flow",
     "gradients.guarded gradients.locating",
     "gradients.guard",
-    "gradients.history",
+    "gradients.history gradients.events",
     "gradients.monitor",
     "diagnosis.findings diagnosis.thresholds diagnosis.given diagnosis.tracing diagnosis.progress",
     "diagnosis.keeping",

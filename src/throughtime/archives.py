@@ -3,6 +3,8 @@ that an archive has of each entry. ``.npz`` files are read here whole; a ``.kera
 
 from __future__ import annotations
 
+import io
+import json
 import math
 import os
 import re
@@ -10,12 +12,16 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from .errors import short_line
 
 # What zipfile raises for an archive that is none, or one of a kind that we do not write.
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError, KeyError)
 ENCRYPTED = 0x1
+_CONFIG = "config.json"
 TEXT_BYTES = 1 << 26  # the most that the configuration of a model may take: millions of layers would
 EXPANSION = 100  # the most that an entry may be larger than what is stored of it, past TEXT_BYTES; zeros: 1,000 times
 # What NumPy writes before an array. It is not asked to read it: it would evaluate it, and make room for what it claims.
@@ -36,7 +42,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
             _refuse_claims(archive, size)
             return {_name(entry): _array(archive.read(entry), entry.filename) for entry in archive.infolist()}
     except ZIP_ERRORS as error:
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(short_line(error)) from error
 
 
 def why_unreadable(path: Path) -> str:
@@ -65,7 +71,24 @@ def why_unreadable(path: Path) -> str:
             broken = archive.testzip()
             return "" if broken is None else f"{broken} is damaged: its sum is wrong"
     except ZIP_ERRORS as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return short_line(error)
+
+
+def compile_config(path: Path) -> dict[str, Any] | None:
+    """How the model of a ``.keras`` file was compiled, as Keras keeps it: loss, optimizer; None if it was not."""
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(_CONFIG)).get("compile_config")
+
+
+def put_compile_config(path: Path, config: dict[str, Any]) -> None:
+    """Writes into a ``.keras`` file how its model was compiled."""
+    whole = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(whole)) as before, zipfile.ZipFile(path, "w") as after:
+        for entry in before.infolist():
+            data = before.read(entry)
+            if entry.filename == _CONFIG:
+                data = json.dumps(json.loads(data) | {"compile_config": config}).encode()
+            after.writestr(entry, data)
 
 
 def _refuse_claims(archive: zipfile.ZipFile, size: int) -> None:

@@ -80,8 +80,7 @@ def main() -> None:
     except OSError as error:  # of the system: a disk that is full, a file that may not be read
         what = f"{error.filename}: " if error.filename else ""
         typer.echo(f"error: {what}{error.strerror or error}.", err=True)
-        with open(os.devnull, "wb") as nowhere:  # what could not be written is tried again at the end otherwise
-            os.dup2(nowhere.fileno(), 1)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (what could not be written is tried again at the end otherwise)
         raise SystemExit(2) from None
 
 

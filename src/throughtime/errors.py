@@ -53,6 +53,17 @@ def first_line(error: BaseException) -> str:
     return lines[0]
 
 
+def short_line(error: BaseException, most: int = 240) -> str:
+    """``first_line`` of what a reader of damaged bytes says: without those bytes, and not too long.
+
+    Example:
+        >>> short_line(ValueError("bad name 'a\x01\x02' in header"))
+        "bad name 'a??' in header"
+    """
+    line = "".join(letter if letter.isprintable() else "?" for letter in first_line(error))
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 def listed(names: Iterable[object], limit: int = 12) -> str:
     """Names for a message: ``'a', 'b', 'c' and 7 more``."""
     shown = [repr(str(name)) for name in names]

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
-from .errors import RunError
+from .errors import RunError, short_line
 
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 _OPEN = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
@@ -72,12 +72,12 @@ def check_json(text: bytes | str, kind: Callable[[], Any], named: str) -> Any:
     try:
         return _adapter(kind).validate_json(text)
     except ValidationError as error:
-        found = error.errors(include_url=False)
+        found = error.errors(include_url=False, include_context=False)
         first = found[0]
-        place = ".".join(str(one) for one in first["loc"])
+        place = _short(".".join(str(one) for one in first["loc"])).strip("'")
         given = "" if first["type"] in ("json_invalid", "missing") else f" (it holds {_short(first['input'])})"
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        said = first["msg"].removeprefix("Value error, ")
+        said = short_line(ValueError(first["msg"].removeprefix("Value error, ")))
         raise RunError(f"{named}: {f'{place}: ' if place else ''}{said}{given}{more}.") from error
 
 
@@ -90,7 +90,7 @@ def json_value(text: bytes, named: str) -> Any:
     try:
         return from_json(text)
     except ValueError as error:
-        raise RunError(f"{named}: {error}.") from error
+        raise RunError(f"{named}: {short_line(error)}.") from error
 
 
 def same_length(first: str, second: str) -> Callable[[Any], Any]:
@@ -113,4 +113,4 @@ def _checked(check: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _short(value: Any) -> str:
     text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= 90 else f"{text[:87]}..."

@@ -260,7 +260,7 @@ def test_it_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(page.os, "replace", broken)
     monkeypatch.setattr(page, "render", lambda evidence: "never seen")
-    with pytest.raises(PermissionError):
+    with pytest.raises(RunError, match="cannot be written"):
         page.write({}, path)
     assert path.read_text(encoding="utf-8").startswith("half")
     assert list(tmp_path.iterdir()) == [path]

@@ -11,6 +11,7 @@ import numpy as np
 from keras import layers
 
 from ..errors import ArgumentError, RunError
+from ..files import path_of, refuse_unwritable
 from ..stream.walking import is_graph, layers_of, refuse_no_graph, said, walk
 from .graph import Graph, Value
 from .layers import LAYERS, OPERATIONS
@@ -53,13 +54,12 @@ def export_model(model: keras.Model, path: str | os.PathLike[str], *, overwrite:
 
 def refuse_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     """The path; raises where it cannot become an ONNX file."""
-    path = Path(path)
+    path = path_of(path, "path")
     if path.suffix != ".onnx":
         raise ArgumentError(f"{path} is to be an ONNX file; give it a name that ends in .onnx.")
     if path.exists() and not overwrite:
         raise RunError(f"{path} exists; choose another file, or overwrite=True to replace it.")
-    if not path.parent.is_dir():
-        raise RunError(f"{path.parent} is not a directory; make it first.")
+    refuse_unwritable(path)
     return path
 
 

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from ..errors import ArgumentError, BackendError
+from ..errors import ArgumentError
 from ..kernels import native
 from ..layers.explanation import NATIVE, explain
 from ..layers.paths import recurrent_layers
+from .events import EventLog, refuse_without_tensorboard
 from .flow import LayerFlow, Probe
 from .history import READINGS, LayerHistory, Readings, heat_maps
 from .reading import in_batches
@@ -114,7 +115,7 @@ class GradientMonitor(keras.callbacks.Callback):
         if not 0 < share <= 1:
             raise ArgumentError(f"share={share} is given; more than 0 and at most 1 is accepted.")
         if log_dir is not None:
-            _tensorboard()  # before hours of training
+            refuse_without_tensorboard()  # before hours of training
         self.log_dir, self.probe, self.every, self.share, self.sequences = log_dir, probe, every, share, sequences
         self.unseen: dict[str, str] = {}
         self._of: keras.Model | None = None
@@ -131,7 +132,7 @@ class GradientMonitor(keras.callbacks.Callback):
         self._loss_scale = 1.0
         self._opening = 0.0  # seconds that it took to open the taps
         self._finalizer: Any = None
-        self._writer: Any = None
+        self._writer: EventLog | None = None
 
     # What came of it --------------------------------------------------------------------------------------------------
 
@@ -168,7 +169,7 @@ class GradientMonitor(keras.callbacks.Callback):
         if self._steps_made() < last:
             self._offset += last - self._steps_made()
         if self.log_dir is not None:
-            self._writer = _tensorboard()(os.fspath(self.log_dir))
+            self._writer = EventLog(self.log_dir)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._read()
@@ -233,8 +234,8 @@ class GradientMonitor(keras.callbacks.Callback):
         """Leaves the model as it was before ``fit``."""
         self._prepared, self._open_since = None, None
         if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+            writer, self._writer = self._writer, None
+            writer.close()
         if self._taps:
             self._finalizer.detach()
             _give_back(self._taps)
@@ -322,25 +323,16 @@ class GradientMonitor(keras.callbacks.Callback):
         self._stride *= 2 if thinned else 1
 
     def _write_pictures(self) -> None:
+        assert self._writer is not None
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         for name, history in self.history.items():
             canvas = FigureCanvasAgg(heat_maps([history]))
             canvas.draw()
             picture = np.asarray(canvas.buffer_rgba())[..., :3]
-            self._writer.add_image(f"gradient/{name}", picture, int(history.steps[-1]), dataformats="HWC")
+            self._writer.add_image(f"gradient/{name}", picture, int(history.steps[-1]))
+        self._writer.flush()
 
 
 def _said(reasons: Mapping[str, str]) -> str:
     return " ".join(f"{name}: {reason}" for name, reason in reasons.items())
-
-
-def _tensorboard() -> Any:
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise BackendError(
-            "log_dir= writes for TensorBoard with tensorboardX, which is not installed; "
-            "pip install 'throughtime[tensorboard]', or leave log_dir out."
-        ) from error
-    return SummaryWriter

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from ..archives import ZIP_ERRORS, why_unreadable
-from ..errors import ArgumentError, first_line
+from ..errors import ArgumentError, short_line
 from ..files import path_of
 from ..kernels.schedule import byte_count
 from .explanation import WRAPPERS, runs_as_ours
@@ -158,7 +158,7 @@ def read_model(file: Path, *, compiled: bool = False, custom_objects: dict[str, 
     try:
         said = why_unreadable(file) if file.suffix == ".keras" else ""
         if said:
-            raise ArgumentError(f"{file} cannot be read as a Keras model ({said}).")
+            raise ArgumentError(f"{file} cannot be read as a Keras model ({short_line(ValueError(said))}).")
         with warnings.catch_warnings():
             # Of a model that was saved before its first training step: its optimizer has no state yet.
             warnings.filterwarnings("ignore", message="Skipping variable loading for optimizer")
@@ -166,7 +166,7 @@ def read_model(file: Path, *, compiled: bool = False, custom_objects: dict[str, 
     except ArgumentError:
         raise
     except UNREADABLE as error:
-        raise ArgumentError(f"{file} cannot be read as a Keras model ({first_line(error)}).") from error
+        raise ArgumentError(f"{file} cannot be read as a Keras model ({short_line(error)}).") from error
 
 
 def _swap(model: keras.Layer, classes: dict[type, type], called: str) -> None:

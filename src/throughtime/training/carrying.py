@@ -22,6 +22,7 @@ from keras import layers, ops
 
 from ..data.streams import Streams
 from ..errors import ArgumentError, RunError, listed
+from ..files import path_of
 from ..gradients.guard import Armed, Guard
 from ..layers.carrying import Carrying
 from ..layers.paths import recurrent_layers
@@ -94,7 +95,7 @@ class CarryState(keras.callbacks.Callback):
         self.streams, self.validation, self.every, self.guard, self.verbose = (
             streams, validation, every, guard, verbose
         )  # fmt: skip
-        self.checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.checkpoint = None if checkpoint is None else path_of(checkpoint, "checkpoint")
         self._layers: list[Carrying] = []
         self._resumed: Position | None = None  # until its epoch begins
         self._epoch, self._next = 0, 0  # the window that training makes next

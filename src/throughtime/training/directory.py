@@ -41,19 +41,18 @@ def hold(directory: Path, *, new: bool = False) -> Iterator[None]:
         RunError: another training is at work there, or the directory cannot be made or written to.
     """
     real = os.path.realpath(directory)
-    if real in _held.paths:
+    if real in _held.paths and not new:
         yield
         return
     made = [path for path in (directory, *directory.parents) if not path.exists()]
-    if new:
-        make_directory(directory.parent)
-        try:
+    try:
+        if new:
+            make_directory(directory.parent)
             directory.mkdir()
-        except FileExistsError:
-            raise
-        except OSError as error:
-            raise RunError(f"{directory} cannot be made a directory: {error.strerror}.") from error
-    make_directory(directory)
+        make_directory(directory)
+    except RunError:
+        _take_away(made)
+        raise
     lock = FileLock(Path(real) / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -71,7 +70,12 @@ def hold(directory: Path, *, new: bool = False) -> Iterator[None]:
         _held.paths.discard(real)
         with suppress(OSError):
             (Path(real) / LOCK).unlink()  # while it is held: who waits on this file sees that it is gone
-        for path in made:
-            with suppress(OSError):
-                path.rmdir()  # an empty one alone
+        _take_away(made)
         lock.release()
+
+
+def _take_away(made: list[Path]) -> None:
+    """Directories that are empty, the innermost first."""
+    for path in made:
+        with suppress(OSError):
+            path.rmdir()

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from ..archives import compile_config, put_compile_config
 from ..data.sequences import SequenceData
 from ..data.transforms import Preparation
 from ..diagnosis.findings import Finding
@@ -50,6 +51,8 @@ class Run:
         flow: the gradient flow of a training batch at the ``"start"`` and at the ``"best"`` weights, by layer, and what
             a ``"monitor"`` saw in between; or the ``"reason"`` why there is none. JSON values; empty in older runs.
         findings: what ``check`` found before the training, causes first; empty in older runs.
+        compiled_with: of a loaded run, whose model is not compiled: the loss and the optimizer that were saved with it,
+            as Keras keeps them. ``save`` writes them again.
     """
 
     model: keras.Model
@@ -64,6 +67,7 @@ class Run:
     pad_value: float = 0.0
     flow: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    compiled_with: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         judged = ", ".join(self.evaluations)
@@ -154,6 +158,8 @@ class Run:
             names = ("model.keras", "baselines.npz", "run.json")
             with beside(*(path / name for name in names)) as (network, baselines, run):
                 self.model.save(network)
+                if self.compiled_with is not None and not self.model.compiled:
+                    put_compile_config(network, self.compiled_with)
                 with open(baselines, "wb") as file:
                     save_arrays(file, self.baselines.arrays())
                 run.write_bytes(json_text(self._stored()))
@@ -249,6 +255,7 @@ class Run:
             # Neither is in runs of the first versions.
             flow=stored.get("flow", {}),
             findings=[_finding(one) for one in stored.get("findings", [])],
+            compiled_with=compile_config(path / "model.keras"),
         )
 
 
@@ -264,4 +271,4 @@ def _text(path: Path) -> bytes:
 
 
 def _finding(stored: dict[str, Any]) -> Finding:
-    return Finding(**stored | {"folded": tuple(_finding(one) for one in stored["folded"])})
+    return Finding(**stored | {"folded": tuple(_finding(one) for one in stored.get("folded", []))})
