@@ -84,7 +84,7 @@ def read_table(
     if forecast is not None:
         task, made = "forecast", past(table, targets, rows, target in (None, "*"), notes)
         refuse_unchanging(made)
-        notes.append(f"A forecast of {listed(made.names, 6)}, {forecast.horizon} step(s) ahead, as horizon= was given.")
+        notes.append(f"A forecast of {listed(made.names, 6)}, {forecast.horizon} step{'s' if forecast.horizon != 1 else ''} ahead, as horizon= was given.")
         if rows.time is not None:
             notes.extend(filter(None, [col.uneven(rows.time, rows.offsets)]))
     else:
