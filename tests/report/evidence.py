@@ -192,6 +192,7 @@ def classify(classes: int = 9) -> dict[str, Any]:
                 "precision": float(p),
                 "recall": float(r),
                 "f1": float(2 * p * r / (p + r)),
+                "average_precision": float((p + r) / 2),
                 "support": int(n),
             }
             for label, p, r, n in zip(labels, precision, recall, counts.sum(1), strict=True)

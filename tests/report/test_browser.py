@@ -39,6 +39,13 @@ OUTSIDE = """
 """
 
 
+# Tables with columns beyond their card.
+CUT = """
+() => [...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth + 1)
+  .map(box => box.getAttribute('aria-label'))
+"""
+
+
 @pytest.fixture(params=sorted(TASKS))
 def address(request, tmp_path):
     return page.write(TASKS[request.param](), tmp_path / "report.html").as_uri()
@@ -71,6 +78,7 @@ def test_a_phone_shows_it_whole_and_readable(visit, scheme):
     tab = visit(viewport={"width": 375, "height": 700}, color_scheme=scheme)
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert tab.evaluate(OUTSIDE) == []
+    assert tab.evaluate(CUT) == []
     contrast, text = tab.evaluate(CONTRAST)
     assert contrast >= 4.5, text
     smallest = tab.evaluate(
@@ -104,4 +112,5 @@ def test_paper_is_light_and_shows_what_was_folded(visit):
 def test_the_wide_page_has_no_overflow_and_no_clipped_text(visit):
     tab = visit(viewport={"width": 1100, "height": 800})
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert tab.evaluate(CUT) == []
     assert tab.evaluate(OUTSIDE) == []

@@ -280,3 +280,145 @@ def test_baselines_survive_being_stored(task: str) -> None:
     assert list(before) == list(after)
     for name, values in before.items():
         np.testing.assert_array_equal(after[name], values)
+
+
+def test_baselines_of_the_first_versions_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of then hold no more than these arrays, and the linear model saw numbers alone."""
+    data = cases.series((60, 40), known=("price", "shop"))
+    preparation, made = fitted(data)
+    examples = preparation.apply(data)
+    width = 6 * examples.numbers.shape[1] + 3 * len(examples.known_numbers)
+    coefficients = np.random.default_rng(0).normal(size=(width + 1, 3 * 2)).astype(np.float32)
+    old = Baselines.from_arrays({"season": np.array(1), "mean": made.mean, "coefficients": coefficients})
+    found = old.predict(preparation, data, examples)["linear on the window"]
+    inputs = np.stack([examples.numbers[s : s + 6] for s in examples.starts])
+    last = inputs[:, -1:, :2].copy()
+    inputs[:, :, :2] -= last
+    ahead = np.stack([examples.numbers[s + 6 : s + 9, 2] for s in examples.starts])
+    change = np.concatenate([inputs.reshape(len(inputs), -1), ahead], axis=1) @ coefficients[:-1] + coefficients[-1]
+    expected = preparation.outputs.invert(change.reshape(-1, 3, 2) + last)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    few = Baselines.from_arrays({"season": np.array(1), "majority": np.array(1)})
+    labels = cases.made("classify")
+    preparation = Preparation.fit(labels)
+    assert list(few.predict(preparation, labels, preparation.apply(labels))) == ["most frequent class (mid)"]
+    mean = Baselines.from_arrays({"season": np.array(1), "mean": np.array([1.0, 2.0])})
+    numbers = cases.made("regress")
+    preparation = Preparation.fit(numbers)
+    assert list(mean.predict(preparation, numbers, preparation.apply(numbers))) == ["training mean"]
+
+
+# Sequences ----------------------------------------------------------------------------------------------------------
+
+
+def turning(count: int, seed: int, share: float = 0.08) -> SequenceData:
+    """A few of the sequences turn down at the end; a mean alone does not tell, the ends do."""
+    rng = np.random.default_rng(seed)
+    labels = ["fail" if i < share * count else "ok" for i in range(count)]
+    walks = [np.cumsum(rng.normal(0, 0.1, (rng.integers(20, 40), 1)), axis=0) for _ in labels]
+    for walk, label in zip(walks, labels, strict=True):
+        if label == "fail":
+            walk[-5:] -= np.linspace(1, 4, 5)[:, None]
+    return from_arrays(walks, labels)
+
+
+def test_a_forest_finds_what_simple_features_show() -> None:
+    found = answers(turning(200, 0), turning(100, 1))
+    truth = np.array([0] * 8 + [1] * 92)
+    assert (found["most frequent class (ok)"].argmax(1) == truth).mean() == 0.92
+    assert (found[FOREST].argmax(1) == truth).mean() >= 0.98
+    assert (found[NEAREST].argmax(1) == truth).mean() >= 0.98
+    np.testing.assert_allclose(found[FOREST].sum(1), 1, atol=1e-6)
+
+
+def test_numbers_a_sequence_have_a_forest_and_a_nearest_sequence_in_their_units() -> None:
+    rng = np.random.default_rng(0)
+    made = []
+    for seed in (0, 1):
+        slopes = np.random.default_rng(seed).uniform(-1, 1, 150)
+        steps = [np.arange(rng.integers(18, 25))[:, None] * slope for slope in slopes]
+        made.append(from_arrays(steps, np.stack([1e6 * slopes, 3 + slopes], 1), task="regress"))
+    found = answers(*made)
+    truth = made[1].target.values
+    naive = ((found["training mean"] - truth) ** 2).mean(0)
+    for name in (FOREST, NEAREST):
+        assert found[name].shape == truth.shape
+        assert (((found[name] - truth) ** 2).mean(0) < 0.1 * naive).all(), name
+
+
+def test_a_sequence_without_a_label_teaches_nothing() -> None:
+    train = turning(60, 0)
+    known = np.flatnonzero(np.arange(60) % 3 > 0)
+    train.target.values[np.arange(60) % 3 == 0] = -1
+    other = turning(30, 1)
+    # Scaled by the same preparation: inputs of all sequences are seen, whatever their label.
+    preparation, made = fitted(train)
+    kept = train.take(known)
+    again = Baselines.fit(preparation, kept, preparation.apply(kept))
+    examples = preparation.apply(other)
+    one, two = (each.predict(preparation, other, examples) for each in (made, again))
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, two[name], name)
+
+
+@pytest.mark.parametrize("task", ["classify", "regress", "tag", "steps", "forecast"])
+def test_baselines_are_of_the_training_part_alone(task: str) -> None:
+    """Whatever the rows of other parts hold, what was fitted is the same bits, and what it answers for one sequence
+    does not depend on the others that are asked about.
+    """
+    train, other = cases.made(task), cases.made(task, seed=4)
+    made = fitted(train)[1]
+    stored = {name: values.copy() for name, values in made.arrays().items()}
+    preparation = Preparation.fit(train)
+    made.predict(preparation, other, preparation.apply(other))
+    other.numbers[:] = 1e3
+    made.predict(preparation, other, preparation.apply(other))
+    for name, values in made.arrays().items():
+        np.testing.assert_array_equal(values, stored[name], name)
+    if task in ("classify", "regress"):
+        other = cases.made(task, seed=4)
+        whole = made.predict(preparation, other, preparation.apply(other))
+        for b in (1, 2):
+            alone = other.take([b])
+            for name, values in made.predict(preparation, alone, preparation.apply(alone)).items():
+                np.testing.assert_allclose(values[0], whole[name][b], rtol=1e-6)
+
+
+def test_linear_sees_categories_of_the_window_and_those_known_ahead() -> None:
+    """The next value depends on a category of the last step, or of the step ahead: only who sees it can be right."""
+    rng = np.random.default_rng(0)
+    for known in ((), ("day",)):
+        made = []
+        for length in (300, 100):
+            codes = rng.integers(0, 4, length)
+            effect = np.array([0.0, 10.0, -20.0, 5.0])[codes]
+            value = rng.normal(0, 0.1, length)
+            value[1:] += effect[:-1]
+            if known:
+                value += 3 * effect
+            data = from_arrays([value], horizon=1, window=4, names=["y"])
+            made.append(replace(
+                data, categories=codes[:, None].astype(np.int32), levels=(("a", "b", "c", "d"),),
+                schema=replace(data.schema, categories=("day",)), forecast=replace(data.forecast, known=known),
+            ))  # fmt: skip
+        preparation, fit = fitted(made[0])
+        examples = preparation.apply(made[1])
+        found = fit.predict(preparation, made[1], examples)
+        truth = made[1].target.values[examples.starts + 4][:, None]
+        errors = {name: float(np.sqrt(((values - truth) ** 2).mean())) for name, values in found.items()}
+        assert errors["linear on the window"] < 1
+        assert errors["last value"] > 10
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"), [(4_000, (5, 6, 1)), (80, (5, 1, 1)), (33, (5, 0, 0)), (28, (2, 1, 0))]
+)
+def test_linear_takes_as_many_categories_as_there_is_room_for(
+    inputs: int, expected: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = cases.series((60,), known=("day",))
+    data.numbers[3, 0] = np.nan  # an indicator makes five columns
+    monkeypatch.setattr(baselines, "LINEAR_INPUTS", inputs)
+    preparation, made = fitted(data)
+    assert tuple(made.linear) == expected
+    assert made.predict(preparation, data, preparation.apply(data))["linear on the window"].shape == (52, 3, 2)

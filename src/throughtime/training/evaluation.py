@@ -112,10 +112,10 @@ class Evaluation:
             sentences.append(self._difference(self.gains[best]))
         unshown = [name for name, gain in self.gains.items() if not gain.shown and name not in self.lost_to]
         if self.lost_to:
-            names = " or ".join(_article(name) for name in self.lost_to)
+            names = _either(self.lost_to)
             sentences.append(f"It does NOT beat {names}: use that instead, or look for the cause.")
         if unshown:
-            names = " or ".join(_article(name) for name in unshown)
+            names = _either(unshown)
             sentences.append(f"It is not shown to be better than {names}: more test data would tell.")
         return " ".join([*sentences, *self._by_target()])
 
@@ -125,21 +125,25 @@ class Evaluation:
         units = f"{gain.groups:,} {gain.unit if gain.groups != 1 else _one(gain.unit)}"
         if not (math.isfinite(gain.low) and math.isfinite(gain.high)):
             return f"That is {self._amount(gain.value)}; {units} alone cannot say how sure that is."
-        low, high = self._amount(gain.low), self._amount(gain.high)
-        return f"That is {self._amount(gain.value)} (95% interval from {low} to {high}, over {units})."
+        said = self._amount(gain.value) if gain.value else "no difference"
+        low, high = (self._amount(end, short=True) for end in (gain.low, gain.high))
+        return f"That is {said} (95% interval from {low} to {high}, over {units})."
 
-    def _amount(self, gain: float) -> str:
+    def _amount(self, gain: float, *, short: bool = False) -> str:
         if self.higher_is_better:
-            return f"{abs(gain) * 100:.1f} points {'more' if gain >= 0 else 'fewer'}"
-        return f"{abs(gain):.1%} {'less' if gain >= 0 else 'more'} squared error"
+            points = "" if short else " points"
+            return f"{abs(gain) * 100:.1f}{points} {'more' if gain >= 0 else 'fewer'}"
+        return f"{abs(gain):.1%} {'less' if gain >= 0 else 'more'}{'' if short else ' squared error'}"
 
     def _by_target(self) -> list[str]:
         """Which targets the network is shown to be better on, and which not."""
         better = [name for name, one in self.targets.items() if all(gain.shown for gain in one.gains.values())]
         if not self.targets or len(better) == len(self.targets):
             return []
+        if not better:
+            return ["By target, it is shown to be better for none."]
         other = listed([name for name in self.targets if name not in better])
-        return [f"By target, it is shown to be better for {listed(better) if better else 'none'}; not for {other}."]
+        return [f"By target, it is shown to be better for {listed(better)}; not for {other}."]
 
     def table(self) -> list[tuple[str, ...]]:
         """Rows of text: name, each metric, skill of the network over that row."""
@@ -186,6 +190,11 @@ def _gains_again(gains: dict[str, dict[str, Any]]) -> dict[str, Gain]:
 
 def _figure(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else "-"
+
+
+def _either(names: list[str]) -> str:
+    *others, last = map(_article, names)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _one(unit: str) -> str:

@@ -122,7 +122,7 @@ def train(
         >>> rising = [np.cumsum(rng.normal(1, 1, (n, 1)), axis=0) for n in rng.integers(5, 20, 40)]
         >>> data = from_arrays(rising + [-x for x in rising], ["up"] * 40 + ["down"] * 40)
         >>> run = train(data, epochs=3, progress=False)
-        >>> run.evaluations["validation"].beats
+        >>> run.evaluations["validation"]["accuracy"] > 0.9
         True
     """
     asked = Settings(
