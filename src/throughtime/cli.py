@@ -105,6 +105,9 @@ def train(
     units: Annotated[int, typer.Option(help="Units of a recurrent layer.")] = 64,
     depth: Annotated[int, typer.Option(help="Recurrent layers.")] = 1,
     dropout: Annotated[float, typer.Option(help="Share of hidden outputs dropped in training.")] = 0.3,
+    causal: Annotated[bool, typer.Option("--causal", help="Look at no later step, so that 'stream' takes the run.")] = (
+        False
+    ),
     scale: Annotated[str, typer.Option(help="standard, minmax, robust or none.")] = "standard",
     missing: Annotated[str, typer.Option(help="Missing inputs: fill (the last value, and an indicator) or refuse.")] = (
         "fill"
@@ -168,6 +171,7 @@ def train(
         units=units,
         depth=depth,
         dropout=dropout,
+        causal=causal,
         scale=scale,  # type: ignore[arg-type]
         missing=missing,  # type: ignore[arg-type]
         batch_size=batch_size,

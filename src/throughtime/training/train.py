@@ -46,6 +46,7 @@ def train(
     units: int = 64,
     depth: int = 1,
     dropout: float = 0.3,
+    causal: bool = False,
     scale: Scale = "standard",
     missing: Missing = "fill",
     batch_size: int | None = None,
@@ -75,6 +76,8 @@ def train(
         cell: "lstm", "gru", "rnn", "mingru", "minlstm" or "lru".
         units: of a recurrent layer, in each direction; ``depth``: recurrent layers; ``dropout``: share of hidden
             outputs dropped in training.
+        causal: the network looks at no later step, so that ``Stream`` and ``RunStream`` take it. Forecasts and numbers
+            a step do not look ahead in any case.
         scale: scaler of numbers, "standard", "minmax", "robust" or "none"; ``missing``: "fill" or "refuse".
         batch_size: most sequences of a batch; or ``tokens``, most padded time steps of one.
         buckets: most padded lengths; by default 8 with ``tokens``, else one for every three batches, at most 8.
@@ -105,9 +108,9 @@ def train(
     if model is not None:
         cell = "model"  # type: ignore[assignment]
     asked = Settings(
-        cell=cell, units=units, depth=depth, dropout=dropout, scale=scale, missing=missing, batch_size=batch_size,
-        tokens=tokens, buckets=buckets, learning_rate=learning_rate, clipnorm=clipnorm, epochs=epochs,
-        patience=patience, seed=seed,
+        cell=cell, units=units, depth=depth, dropout=dropout, causal=causal, scale=scale, missing=missing,
+        batch_size=batch_size, tokens=tokens, buckets=buckets, learning_rate=learning_rate, clipnorm=clipnorm,
+        epochs=epochs, patience=patience, seed=seed,
     )  # fmt: skip
     path = None if out is None else Path(out)
     if path is not None and (path / "run.json").exists():
@@ -131,7 +134,9 @@ def train(
     settings = asked.chosen_for(examples)
     own = model is not None
     if model is None:
-        model = build_network(preparation, examples, cell=cell, units=units, depth=depth, dropout=dropout, seed=seed)
+        model = build_network(
+            preparation, examples, cell=cell, units=units, depth=depth, dropout=dropout, causal=causal, seed=seed
+        )
     if memory is not None:
         set_memory(model, memory)
     feeds, pad_value, warning = feeds_of(model, examples)
@@ -165,6 +170,8 @@ def train(
         "data": data_fingerprint(examples),
         "validation": data_fingerprint(held_out),
     }
+    if not causal:  # an unfinished run of a version without it goes on
+        del fingerprint["causal"]
     model.optimizer.build(model.trainable_variables)
     flow = RecordedFlow(model, Batches(examples, **batching | {"batch_size": SEQUENCES, "tokens": None, "buckets": 1}))
     flow.measure("start")
@@ -240,8 +247,8 @@ def _finished(path: Path, asked: Settings) -> Run:
     """The run in ``path``, unless it was made with other settings than those ``asked`` for."""
     run = Run.load(path)
     given = {name: value for name, value in asdict(asked).items() if value is not None}
-    other = [f"{name} was {run.settings.get(name)!r}, now {value!r}" for name, value in given.items()
-             if run.settings.get(name) != value]  # fmt: skip
+    before = asdict(Settings()) | run.settings  # a run of an older version lacks what was added since
+    other = [f"{name} was {before[name]!r}, now {value!r}" for name, value in given.items() if before[name] != value]
     if other:
         raise RunError(f"{path} holds a finished run of other settings: {'; '.join(other)}. Choose another directory.")
     return run
