@@ -21,7 +21,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "throughtime"
 ORDER = (
     "errors",
     "backend files ragged",
-    "data.seasons data.splits",
+    "data.seasons data.splits data.spelling",
     "data.sequences",
     "data.arrays",
     "data.sources data.columns",

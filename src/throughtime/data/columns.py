@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..errors import DataError
+from .spelling import PLAIN, Spelling, convert
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,12 +69,28 @@ def missing(column: pa.ChunkedArray) -> np.ndarray:
     return pc.is_null(column, nan_is_null=True).to_numpy()
 
 
-def numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """``(N,)`` float32 where that is exact, else float64; NaN where missing."""
+def numbers(column: pa.ChunkedArray | pa.Array, spelling: str = PLAIN.code, *, name: str = "") -> np.ndarray:
+    """``(N,)`` float32 where that is exact, else float64; NaN where missing.
+
+    Text is read as a table reads it: true and false are 1 and 0, and a number may have the decimal mark, the thousands
+    mark and the unit of ``spelling``, as ``Schema.spelling(name)`` gives it. No other spelling is guessed.
+
+    Raises:
+        DataError: text that is no number in this spelling; ``name`` is the column in the message.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> numbers(pa.array(["1.234,5", None, "7"]), ",.").tolist()
+        [1234.5, nan, 7.0]
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     type = column.type
+    if pa.types.is_dictionary(type) and is_text(type.value_type):
+        column, type = pc.cast(column, type.value_type), type.value_type
+    if is_text(type):
+        column, type = _numbers_of_text(column, Spelling.of(spelling), name), pa.float64()
     wanted = np.float32 if is_narrow(type) else np.float64
     if pa.types.is_null(type):
         return np.full(len(column), np.nan, wanted)
@@ -79,7 +98,84 @@ def numbers(column: pa.ChunkedArray) -> np.ndarray:
         column = pc.cast(column, pa.uint8())
     elif pa.types.is_decimal(type):
         column = pc.cast(column, pa.float64())
+    if isinstance(column, pa.Array):
+        return column.to_numpy(zero_copy_only=False).astype(wanted, copy=False)
     return column.to_numpy().astype(wanted, copy=False)
+
+
+def number(value: Any, spelling: str = PLAIN.code, *, name: str = "") -> float:
+    """One value, as ``numbers`` reads a column of it: for rows that come one by one.
+
+    Example:
+        >>> number("$1,234.50", ".,$"), number(True), number(" 2.5 ")
+        (1234.5, 1.0, 2.5)
+    """
+    import pyarrow as pa
+
+    if value is None or isinstance(value, bool | int | float | np.number):
+        return float("nan") if value is None else float(value)
+    if not isinstance(value, str):
+        raise DataError(f"column {name!r} holds {value!r}, which is no number.")
+    known = _usual(spelling).fullmatch(value)  # most values, by Python alone
+    if known is not None:
+        _, minus, whole, fraction = (part or "" for part in known.group("unit", "minus", "whole", "fraction"))
+        mark = Spelling.of(spelling).thousands
+        return float(f"{minus}{whole.replace(mark, '') if mark else whole}.{fraction or 0}")
+    return float(numbers(pa.array([value]), spelling, name=name)[0])
+
+
+@functools.cache
+def _usual(code: str) -> re.Pattern[str]:
+    """The usual forms of a number in a spelling; what it does not match may be a number all the same."""
+    spelling = Spelling.of(code)
+    unit, mark = re.escape(spelling.unit), re.escape(spelling.thousands)
+    groups = rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+|" if mark else ""
+    before, after = (rf"(?P<unit>{unit} ?)?", rf"(?(unit)| ?(?:{unit})?)") if unit else ("(?P<unit>)", "")
+    number = rf"(?P<minus>-?){before}(?P<whole>{groups}\d+)(?:{re.escape(spelling.decimal)}(?P<fraction>\d+))?"
+    return re.compile(rf"\s*{number}{after}\s*", re.ASCII)
+
+
+def _numbers_of_text(column: pa.ChunkedArray | pa.Array, spelling: Spelling, name: str) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if str(column.type) == "string_view":
+        column = column.cast("large_string")
+    index, texts = encoded(column)
+    truth = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
+    words = pc.is_in(truth, value_set=pa.array(["true", "false"], texts.type))
+    plain = pc.if_else(words, pc.if_else(pc.equal(truth, "true"), "1", "0").cast(texts.type), texts)
+    values, odd = convert(plain, spelling)
+    if odd is not None:
+        row = int(np.argmax(index.fill_null(-1).to_numpy(zero_copy_only=False) == odd)) + 1
+        held = texts[odd].as_py()
+        raise DataError(
+            f"column {name!r} holds {held[:60]!r} in row {row}, which is no number as the numbers of this column are "
+            f"written ({_written(spelling)}); mend it, or leave the field empty."
+        )
+    return pc.cast(values, pa.float64()).take(index)
+
+
+def _written(spelling: Spelling) -> str:
+    mark = "decimal comma" if spelling.decimal == "," else "decimal point"
+    thousands = f", {spelling.thousands!r} between thousands" if spelling.thousands else ", nothing between thousands"
+    return mark + thousands + (f", {spelling.unit!r} beside them" if spelling.unit else "")
+
+
+def encoded(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Indices, null where missing, into the different values of a column."""
+    import pyarrow as pa
+
+    if isinstance(column, pa.Array):
+        column = pa.chunked_array([column])
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    if not column.num_chunks:
+        return pa.array([], pa.int32()), pa.array([], column.type.value_type)
+    array = column.unify_dictionaries().combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # older Arrow gives a chunked array back
+        array = array.chunk(0)
+    return array.indices, array.dictionary
 
 
 def categories(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[Any, ...]]:

@@ -66,7 +66,15 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """Which columns of a table play which part: enough to read another table in the same way. JSON-friendly."""
+    """Which columns of a table play which part: enough to read another table in the same way. JSON-friendly.
+
+    Attributes:
+        time: the time column; where several columns make up the time, their names with a space between.
+        time_parts: those columns ("Date", "Time"), or none.
+        spellings: pairs of a column and how its numbers are written (``data.spelling.Spelling.code``), or "text" for
+            a target that is text though its values look like numbers. Columns that need neither are not named.
+        encoding, skip: of the file, where it was not UTF-8 text, or its table did not begin in the first line.
+    """
 
     task: Task
     target: tuple[str, ...] = ()
@@ -74,6 +82,14 @@ class Schema:
     time: str | None = None
     numbers: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
+    time_parts: tuple[str, ...] = ()
+    spellings: tuple[tuple[str, str], ...] = ()
+    encoding: str | None = None
+    skip: int = 0
+
+    def spelling(self, name: str) -> str:
+        """How the numbers of a column are written, for ``data.columns.numbers``."""
+        return dict(self.spellings).get(name, "._")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

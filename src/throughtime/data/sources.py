@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, BackendError, DataError, listed, nearest
+from .spelling import MISSING
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,11 +44,6 @@ SIGNATURES = (
     (b"\xff\xfe", "UTF-16 text (save it as UTF-8)"),
     (b"\xfe\xff", "UTF-16 text (save it as UTF-8)"),
 )
-# Arrow's own list, and what else stands for "missing" in public tables. A lone "-" or "none" is often a category.
-MISSING = [
-    "", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "-nan", "-NaN", "null", "NULL", "Null", "None", "?", "<NA>", "NaT",
-    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN",
-]  # fmt: skip
 NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 
 
