@@ -34,7 +34,10 @@ app = typer.Typer(
 TABLE = typer.Argument(help="CSV, Parquet, Arrow or .ts file: one row a time step.", show_default=False)
 TARGET = typer.Option(help="Column to predict; forecasts: several, with commas.")
 SEQUENCE = typer.Option(help="Column that tells the sequences apart. Without it: one long series.")
-TIME = typer.Option(help="Column to sort each sequence by.")
+TIME = typer.Option(help="Column to sort each sequence by; or the columns that make up the time: Date,Time.")
+DTYPES = typer.Option(help="Columns as COLUMN=KIND, with commas: number, decimal-point, decimal-comma, category, date.")
+ENCODING = typer.Option(help="Of a text file, such as cp1252. By default UTF-8, or as its first bytes say.")
+SKIP = typer.Option(help="Lines of a text file above its row of column names.")
 FEATURES = typer.Option(help="Input columns, with commas. By default all others.")
 TASK = typer.Option(help="classify, regress, forecast or tag. By default seen from the target.")
 
@@ -96,6 +99,9 @@ def train(
     known: Annotated[
         str | None, typer.Option(help="Forecasts: input columns whose future values are known, with commas.")
     ] = None,
+    dtypes: Annotated[str | None, DTYPES] = None,
+    encoding: Annotated[str | None, ENCODING] = None,
+    skip: Annotated[int | None, SKIP] = None,
     task: Annotated[str | None, TASK] = None,
     horizon: Annotated[int | None, typer.Option(help="Forecasts: how many steps ahead.")] = None,
     window: Annotated[
@@ -144,12 +150,15 @@ def train(
         table,
         target=_column_or_columns(target),
         sequence=sequence,
-        time=time,
+        time=_column_or_columns(time),
         features=_columns(features),
         known=_columns(known) or (),
         task=task,  # type: ignore[arg-type]
         horizon=horizon,
         window=window,
+        dtypes=_dtypes(dtypes),
+        encoding=encoding,
+        skip=skip,
     )
     choose_backend()
     from .training.train import train as train_network
@@ -302,6 +311,9 @@ def check(
     sequence: Annotated[str | None, SEQUENCE] = None,
     time: Annotated[str | None, TIME] = None,
     features: Annotated[str | None, FEATURES] = None,
+    dtypes: Annotated[str | None, DTYPES] = None,
+    encoding: Annotated[str | None, ENCODING] = None,
+    skip: Annotated[int | None, SKIP] = None,
     task: Annotated[str | None, TASK] = None,
     horizon: Annotated[int | None, typer.Option(help="Forecasts: how many steps ahead.")] = None,
     window: Annotated[int | None, typer.Option(help="Forecasts: how many steps back.")] = None,
@@ -324,6 +336,7 @@ def check(
         from .training.run import Run
 
         roles: dict[str, Any] = {"target": target, "sequence": sequence, "time": time, "features": features}
+        roles |= {"dtypes": dtypes, "encoding": encoding, "skip": skip}
         roles |= {"task": task, "horizon": horizon, "window": window, "scale": None if scale == "none" else scale}
         given = [f"--{name}" for name, value in roles.items() if value is not None]
         if given:
@@ -337,11 +350,14 @@ def check(
             table,
             target=_column_or_columns(target),
             sequence=sequence,
-            time=time,
+            time=_column_or_columns(time),
             features=_columns(features),
             task=task,  # type: ignore[arg-type]
             horizon=horizon,
             window=window,
+            dtypes=_dtypes(dtypes),
+            encoding=encoding,
+            skip=skip,
         )
     from rich.console import Console
 
@@ -431,6 +447,15 @@ def _say(*lines: Any) -> None:
 
 def _columns(given: str | None) -> list[str] | None:
     return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _dtypes(given: str | None) -> dict[str, str] | None:
+    """``a=number,b=category`` as a dict; a name may hold an equals sign."""
+    pairs = [pair.rpartition("=") for pair in _columns(given) or ()]
+    for name, sign, kind in pairs:
+        if not (name and sign and kind):
+            raise ArgumentError(f"--dtypes {given!r} is not COLUMN=KIND, with commas between, such as price=number.")
+    return {name.strip(): kind.strip() for name, _, kind in pairs} if given is not None else None
 
 
 def _column_or_columns(given: str | None) -> str | list[str] | None:

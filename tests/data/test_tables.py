@@ -124,7 +124,7 @@ def test_sorted_rows_are_the_same_as_shuffled_ones():
 @pytest.mark.parametrize(
     "stamps",
     [
-        [-(2**62), 2**62, 0, 5],  # too wide a span for one combined key
+        [-(2**62), 2**62 - 1, 0, 5],  # too wide a span for one combined key
         [dt.datetime(2261, 1, 1), dt.datetime(1700, 1, 1), dt.datetime(2000, 1, 1), dt.datetime(1900, 1, 1)],
         [2.5, -1.0, 0.25, 0.125],
         [4, 3, 2, 1],
@@ -738,7 +738,7 @@ def test_a_slip_among_numbers_is_named(tmp_path):
     assert any("'x' is read as text" in note and "'1O'" in note for note in data.notes)
     assert any("'v' is read as text" in note and "'x'" in note for note in data.notes)
     assert not any("'w'" in note for note in data.notes)
-    with refused(DataError, "target 'v' holds 'x' among its numbers"):
+    with refused(DataError, "target 'v' is no column of numbers: it holds 'x' in row 4"):
         read_table(path, target="v", horizon=1)
 
 
@@ -801,7 +801,7 @@ def test_missing_files_and_directories(tmp_path):
         ("t.arrow", b"a,b\n1,2\n", ("not a Arrow file",)),
         ("t.csv", b"PAR1aaaa", ("not a text file", "Parquet data", "rename")),
         ("t.csv", b"\x1f\x8b\x08\0", ("gzip", ".csv.gz")),
-        ("t.csv", b"\xff\xfea\0", ("UTF-16", "UTF-8")),
+        ("t.csv", b"a\0,\0b\0\n\0", ("UTF-8", "encoding='utf-16-le'")),
         ("t.parquet", b"PAR1" + b"\0" * 20, ("damaged Parquet",)),
         ("t.arrow", b"ARROW1" + b"\0" * 20, ("damaged Arrow",)),
         ("t.csv", b"", ("t.csv is empty",)),
@@ -812,7 +812,7 @@ def test_missing_files_and_directories(tmp_path):
         ("t.csv", b"a,b\n1,2\n3,4,5\n", ("line 3", "3 values", "'3,4,5'")),
         ("t.csv", b"15,2\n3,4\n", ("'y' is not a column", "first row seems to hold data")),
         ("t.csv", b"1.5,2\n3,4\n", ("no row of column names", "'1.5', '2'", "add a line of names")),
-        ("t.csv", b"y,w\n1,\xe9\n2,b\n", ("'w'", "UTF-8")),
+        ("t.csv", b"y,w\n1,\xe9\n2,b\n", ("not UTF-8", "line 2", "encoding='cp1252'", "'1,é'")),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path, name, content, words):
@@ -953,7 +953,7 @@ def test_read_like_refuses_what_is_not_there_or_of_another_kind():
         with refused(DataError, f"{name!r} is not a column"):
             read_like(pa.table({key: value for key, value in full.items() if key != name}), schema)
     for name in ("x", "y"):
-        with refused(DataError, f"column {name!r} holds numbers in the table trained on", "string"):
+        with refused(DataError, f"column {name!r} holds 'a' in row 1", "no number"):
             read_like(pa.table({**full, name: ["a", "b"]}), schema)
     with refused(DataError, "'c'", "list"):
         read_like(pa.table({**full, "c": [[1], [2]]}), schema)

@@ -162,6 +162,12 @@ def _written(spelling: Spelling) -> str:
     return mark + thousands + (f", {spelling.unit!r} beside them" if spelling.unit else "")
 
 
+def chunked(array: pa.Array | np.ndarray) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    return pa.chunked_array([array])
+
+
 def encoded(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, pa.Array]:
     """Indices, null where missing, into the different values of a column."""
     import pyarrow as pa
@@ -205,18 +211,26 @@ def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, list[Any]]:
     return index.cast(pa.int32()).fill_null(-1).to_numpy(), array.dictionary.to_pylist()
 
 
-def odd_one(levels: tuple[Any, ...]) -> str | None:
-    """The first text that is no number where half of them or more are: most likely a slip; None elsewhere."""
-    odd = [level for level in levels if isinstance(level, str) and not _is_number(level)]
-    return odd[0] if odd and all(isinstance(one, str) for one in levels) and 2 * len(odd) <= len(levels) else None
+def rounded(name: str, column: pa.ChunkedArray) -> str:
+    """What to say of integers that float64 does not hold; empty where it holds all."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    if not (pa.types.is_integer(column.type) and column.type.bit_width == 64):
+        return ""
+    ends = pc.min_max(column).as_py()
+    if max(abs(ends["min"] or 0), abs(ends["max"] or 0)) <= 2**53:
+        return ""
+    values = pc.drop_null(column).to_numpy()
+    with np.errstate(invalid="ignore"):  # 2**63 comes back as another integer, which is what is asked
+        changed = values.astype(np.float64).astype(values.dtype) != values
+    if not changed.any():
+        return ""
+    return (
+        f"Column {name!r} holds integers beyond 2**53, such as {values[changed.argmax()]}, which are rounded to 16 "
+        f"digits; if they are names, give it as sequence=, leave it out with features=, or say dtypes={{{name!r}: "
+        "'category'}."
+    )
 
 
 def as_text(levels: tuple[Any, ...]) -> tuple[str, ...]:

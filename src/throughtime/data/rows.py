@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import DataError
 from ..ragged import offsets_from_lengths
 from . import columns as col
-from .sources import Table
+from .clock import join_times
+from .typed import Typed
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,13 +36,18 @@ class Rows:
         return not changes.any()
 
 
-def arrange(table: Table, sequence: str | None, time: str | None) -> Rows:
+NAMES = ("year", "yr", "month", "mo", "mon", "day", "dy", "hour", "hr", "minute", "min", "second", "sec")
+LATEST = 2**62  # steps and horizons are added to a time, and have to stay within 64 bits
+
+
+def arrange(table: Typed, sequence: str | None, time: str | None, parts: tuple[str, ...] = ()) -> Rows:
+    """The order of the rows; ``parts`` are the columns that make up ``time``, where it is no column itself."""
     count = table.rows
     group: np.ndarray | None = None
     ids: np.ndarray = np.arange(1)
     if sequence is not None:
-        col.refuse_other(sequence, table.type(sequence))
-        column = table.take(sequence)
+        col.refuse_other(sequence, table.table.type(sequence))
+        column = table.ids(sequence)
         gaps = col.missing(column)
         if gaps.any():
             raise DataError(
@@ -49,13 +59,44 @@ def arrange(table: Table, sequence: str | None, time: str | None) -> Rows:
     offsets = offsets_from_lengths([count] if group is None else np.bincount(group, minlength=len(ids)))
     stamps = None
     if time is not None:
-        col.refuse_other(time, table.type(time))
-        stamps = col.times(time, table.take(time))
+        for name in parts or (time,):
+            col.refuse_other(name, table.table.type(name))
+        columns = [(name, table.stamps(name)) for name in parts or (time,)]
+        for one in columns:
+            _refuse_far(*one)
+        stamps = join_times(columns) if parts else col.times(*columns[0])
     order = _order(group, stamps)
     if stamps is not None:
         stamps = stamps if order is None else stamps[order]
-        _refuse_repeats(stamps, offsets, ids, sequence, str(time))
+        _refuse_repeats(stamps, offsets, ids, sequence, str(time), "" if parts else _other_parts(table, str(time)))
     return Rows(order=order, offsets=offsets, ids=ids, time=stamps)
+
+
+def _refuse_far(name: str, column: pa.ChunkedArray) -> None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_integer(column.type):
+        return
+    ends = [end or 0 for end in pc.min_max(column).as_py().values()]
+    if max(ends) >= LATEST or min(ends) < -LATEST:
+        raise DataError(
+            f"time column {name!r} holds {max(ends, key=abs)}, too near the end of 64-bit integers to add steps to; "
+            "subtract a start, or use larger units."
+        )
+
+
+def _other_parts(table: Typed, time: str) -> str:
+    """What else of the time the table may hold, for the message on repeated stamps; looked for only then."""
+    numbered = [name for name in table.names if name.lower() in NAMES]
+    clocks = [name for name in table.names if name != time and name in table.left and table.kind(name) == "date"]
+    if time in numbered and len(numbered) > 1:
+        parts = tuple(sorted(numbered, key=lambda name: NAMES.index(name.lower())))
+    elif clocks:
+        parts = (time, clocks[0])
+    else:
+        return ""
+    return f"name all columns of the time, time={parts!r} (--time {','.join(parts)}), or "
 
 
 def _order(group: np.ndarray | None, stamps: np.ndarray | None) -> np.ndarray | None:
@@ -80,7 +121,9 @@ def _order(group: np.ndarray | None, stamps: np.ndarray | None) -> np.ndarray | 
     return np.argsort(key, kind="stable")
 
 
-def _refuse_repeats(stamps: np.ndarray, offsets: np.ndarray, ids: np.ndarray, sequence: str | None, time: str) -> None:
+def _refuse_repeats(
+    stamps: np.ndarray, offsets: np.ndarray, ids: np.ndarray, sequence: str | None, time: str, parts: str
+) -> None:
     same = stamps[1:] == stamps[:-1]
     same[offsets[1:-1] - 1] = False
     if not same.any():
@@ -94,5 +137,5 @@ def _refuse_repeats(stamps: np.ndarray, offsets: np.ndarray, ids: np.ndarray, se
     count = int(same.sum())
     raise DataError(
         f"{count} row{'s repeat' if count > 1 else ' repeats'} a time stamp within the sequence, for example "
-        f"{time}={stamps[row]!s}{where}; drop or average the repeats, or {mend}."
+        f"{time}={stamps[row]!s}{where}; {parts}drop or average the repeats, or {mend}."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, BackendError, DataError, listed, nearest
-from .spelling import MISSING
+from .delimited import read_delimited
+from .encoding import MARKS, refuse_unknown
+from .spelling import MISSING as MISSING
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,10 +42,7 @@ SIGNATURES = (
     (b"\x1f\x8b", "a gzip file (its name must end in .csv.gz)"),
     (b"FEA1", "a Feather file of version 1 (write it again as version 2)"),
     (b"SQLite format 3", "an SQLite database"),
-    (b"\xff\xfe", "UTF-16 text (save it as UTF-8)"),
-    (b"\xfe\xff", "UTF-16 text (save it as UTF-8)"),
 )
-NUMBER = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 
 
 class Table:
@@ -60,6 +58,9 @@ class Table:
         types: Mapping[str, pa.DataType] | None = None,
         hidden: Sequence[str] = (),
         roles: Mapping[str, str] | None = None,
+        written: bool = False,
+        notes: Sequence[str] = (),
+        encoding: str | None = None,
     ) -> None:
         doubled = sorted(name for name, count in Counter(names).items() if count > 1)
         if doubled:
@@ -73,15 +74,23 @@ class Table:
         self.hidden = tuple(hidden)  # may be named, but is no feature by default: the index of a pandas frame
         self.roles = dict(roles or {})  # what the format itself says columns are for: argument -> column
         self.rows = rows
+        self.written = written  # all columns are text, as it is written in a file
+        self.notes = tuple(notes)
+        self.encoding = encoding
         self._read = read
         self._types = dict(types or {})
         self._held: dict[str, pa.ChunkedArray] = {}
 
     def type(self, name: str) -> pa.DataType:
         if name not in self._types:
-            self._held[name] = self._read(name)
-            self._types[name] = self._held[name].type
+            self._types[name] = self.peek(name).type
         return self._types[name]
+
+    def peek(self, name: str) -> pa.ChunkedArray:
+        """The column, which ``take`` will hand out as well."""
+        if name not in self._held:
+            self._held[name] = self._read(name)
+        return self._held[name]
 
     def take(self, name: str) -> pa.ChunkedArray:
         column = self._held.pop(name) if name in self._held else self._read(name)
@@ -100,16 +109,45 @@ class Table:
             )
 
 
-def open_table(source: Any) -> Table:
-    """The columns of a file or of a frame in memory.
+def open_table(
+    source: Any,
+    *,
+    encoding: str | None = None,
+    recorded: str | None = None,
+    skip: int | None = None,
+    recorded_skip: int = 0,
+) -> Table:
+    """The columns of a file or of a frame in memory. Those of a text file are text, as it is written.
+
+    Args:
+        encoding, skip: of a text file; None: as it says itself.
+        recorded, recorded_skip: of the table trained on: the encoding for a text file that is no UTF-8, and the lines
+            to skip where ``skip`` is not said.
 
     Raises:
-        ArgumentError: neither a path nor a frame.
+        ArgumentError: neither a path nor a frame; ``encoding`` or ``skip`` for what is no text file.
         DataError: no such file, or not of the kind that its name says, or damaged.
     """
-    if isinstance(source, str | Path):
-        return _file(Path(source).expanduser())
-    return _frame(source)
+    refuse_unknown(encoding)
+    path = Path(source).expanduser() if isinstance(source, str | Path) else None
+    kind = None if path is None else _kind_of(path, encoded=encoding is not None or recorded is not None)
+    if kind != TEXT and (encoding is not None or skip):
+        raise ArgumentError("encoding= and skip= belong to text files, such as CSV.")
+    if kind is None or path is None:
+        return _frame(source)
+    if kind == TEXT:
+        lines = recorded_skip if skip is None and recorded_skip else skip
+        text = read_delimited(path, encoding=encoding, recorded=recorded, skip=lines)
+        return Table(
+            source=path.name,
+            names=list(text.columns),
+            rows=text.rows,
+            read=text.columns.pop,
+            written=True,
+            notes=text.notes,
+            encoding=text.encoding,
+        )
+    return {PARQUET: _parquet, ARROW: _arrow, TS: _ts}[kind](path)
 
 
 # -- frames ------------------------------------------------------------------------------------------------------
@@ -160,7 +198,8 @@ def _frame(frame: Any) -> Table:
 # -- files -------------------------------------------------------------------------------------------------------
 
 
-def _file(path: Path) -> Table:
+def _kind_of(path: Path, *, encoded: bool) -> str:
+    """TEXT, PARQUET, ARROW or TS; raises DataError for what is none of them, or not what its name says."""
     name = path.name
     if path.is_dir():
         inside = [file.name for file in sorted(path.iterdir()) if _kind(file) is not None]
@@ -175,17 +214,24 @@ def _file(path: Path) -> Table:
     packed = path.suffix.lower() in PACKED
     if not head:
         raise DataError(f"{name} is empty: the file has no bytes.")
+    letters = encoded or b"\0" not in head or _is_utf16(head)
     if kind is None:
         kind = found if found in (PARQUET, ARROW) else None
-        if found is None and b"\0" not in head:
+        if found is None and letters:
             kind = TEXT
         if kind is None:
             what = found or f"a file that starts with the bytes {head[:8]!r}"
             raise DataError(f"{name} is {what}; read_table reads {ACCEPTED}.")
-    elif not packed and found != kind and (found is not None or kind in (PARQUET, ARROW) or b"\0" in head):
+    elif not packed and found != kind and (found is not None or kind in (PARQUET, ARROW) or not letters):
         what = f"{found} data" if found in (PARQUET, ARROW) else found or f"a file that starts with {head[:16]!r}"
         raise DataError(f"{name} is not a {kind} file as its name says, it is {what}; rename it or save it again.")
-    return {TEXT: _text, PARQUET: _parquet, ARROW: _arrow, TS: _ts}[kind](path)
+    return kind
+
+
+def _is_utf16(head: bytes) -> bool:
+    """Whether zero bytes are those of letters: behind a mark, or at every second place."""
+    zeros = [head[side::2].count(b"\0") * 3 > len(head) for side in (0, 1)]
+    return any(head.startswith(mark) for mark, _ in MARKS) or zeros in ([True, False], [False, True])
 
 
 def _kind(path: Path) -> str | None:
@@ -229,11 +275,13 @@ def _arrow(path: Path) -> Table:
     import pyarrow as pa
 
     try:
-        mapped = pa.memory_map(str(path))
-        is_file = mapped.read(6) == b"ARROW1"
-        mapped.seek(0)
-        reader = pa.ipc.open_file(mapped) if is_file else pa.ipc.open_stream(mapped)
-        table = reader.read_all()
+        # No memory map: a file that is damaged or cut while it is mapped ends the process with a signal.
+        with pa.OSFile(str(path)) as opened:
+            is_file = opened.read(6) == b"ARROW1"
+            opened.seek(0)
+            reader = pa.ipc.open_file(opened) if is_file else pa.ipc.open_stream(opened)
+            table = reader.read_all()
+        table.validate(full=True)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path.name} is a damaged Arrow file: {_line(error)}.") from error
     return _held(path.name, table)
@@ -244,74 +292,6 @@ def _held(source: str, table: pa.Table, roles: Mapping[str, str] | None = None) 
     columns = {name: table.column(i) for i, name in enumerate(names)}
     types = {name: column.type for name, column in columns.items()}
     return Table(source=source, names=names, rows=table.num_rows, read=columns.pop, types=types, roles=roles)
-
-
-def _text(path: Path) -> Table:
-    """Delimited text. The delimiter is the one most often seen in the header; decimal commas go with semicolons."""
-    import pyarrow as pa
-    from pyarrow import csv
-
-    try:
-        with pa.input_stream(str(path)) as stream:
-            sample = stream.read(1 << 16)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path.name} cannot be unpacked: {_line(error)}.") from error
-    lines = sample.decode("utf-8", errors="replace").lstrip("\ufeff").splitlines()
-    header = re.sub(r'"[^"]*"', "", next((line for line in lines if line.strip()), ""))
-    if not header.strip() and '"' not in sample.decode("utf-8", errors="replace"):
-        raise DataError(f"{path.name} is empty: there is no row of column names.")
-    delimiter = max(",\t;|", key=header.count)
-    if delimiter not in header and " " in header.strip() and len({line.count(" ") for line in lines[:3]}) == 1:
-        delimiter = " "
-    decimal = "."
-    if delimiter != ",":
-        cell = rf"(?:^|{re.escape(delimiter)})\s*-?\d+%s\d+\s*(?={re.escape(delimiter)}|$)"
-        commas, points = (sum(bool(re.search(cell % mark, line)) for line in lines[1:]) for mark in (",", r"\."))
-        decimal = "," if commas > points else "."
-    parse: dict[str, Any] = {
-        "delimiter": delimiter,
-        "newlines_in_values": True,  # costs nothing measurable
-        # An empty line in a table of one column is a missing value; in others it is nothing.
-        "ignore_empty_lines": delimiter in header,
-    }
-    convert = csv.ConvertOptions(null_values=MISSING, strings_can_be_null=True, decimal_point=decimal)
-    try:
-        table = csv.read_csv(path, parse_options=csv.ParseOptions(**parse), convert_options=convert)
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise DataError(f"{path.name}: {_bad_row(path, parse) or _line(error)}.") from error
-    names = [name.strip() for name in table.column_names]
-    if all(re.fullmatch(NUMBER, name) for name in names) and any("." in name for name in names):
-        raise DataError(
-            f"{path.name} has no row of column names: its first line holds numbers, {listed(names, 3)}; "
-            "add a line of names above it."
-        )
-    return _held(path.name, table)
-
-
-def _bad_row(path: Path, parse: dict[str, Any]) -> str:
-    """Where the text is malformed: read once more on one thread, which alone counts the rows."""
-    import pyarrow as pa
-    from pyarrow import csv
-
-    bad: list[Any] = []
-
-    def note(row: Any) -> str:
-        bad.append(row)
-        return "error"
-
-    with contextlib.suppress(pa.ArrowInvalid, UnicodeDecodeError):  # the caller raises; the row is wanted here
-        csv.read_csv(
-            path,
-            read_options=csv.ReadOptions(use_threads=False),
-            parse_options=csv.ParseOptions(**parse, invalid_row_handler=note),
-        )
-    if not bad:
-        return ""
-    row = bad[0]
-    return (
-        f"line {row.number} (empty lines not counted) has {row.actual_columns} values, the lines above it "
-        f"{row.expected_columns}: {row.text[:60]!r}"
-    )
 
 
 def _ts(path: Path) -> Table:

@@ -148,6 +148,7 @@ def decide(texts: pa.Array, *, evidence: str = "", any_unit: bool = False) -> Ve
     """
     import pyarrow.compute as pc
 
+    texts = texts.cast("string")
     parts = _split(texts)
     placeholder = pc.and_(pc.invert(parts.good), pc.and_(is_missing(texts, PLACEHOLDERS), pc.invert(parts.missing)))
     counted = pc.invert(pc.or_(parts.missing, placeholder))
@@ -195,6 +196,7 @@ def convert(texts: pa.Array, spelling: Spelling) -> tuple[pa.Array, int | None]:
     """
     import pyarrow.compute as pc
 
+    texts = texts.cast("string")
     parts = _split(texts)
     known = pc.or_(parts.missing, pc.and_(pc.invert(parts.good), is_missing(texts, PLACEHOLDERS)))
     own = pc.is_in(parts.units, value_set=_strings(["", spelling.unit], parts.units))
@@ -356,7 +358,7 @@ def _said(parts: _Parts, spelling: Spelling) -> str:
         said.append(f"{spelling.thousands!r} between thousands")
     if spelling.unit:
         unit = spelling.unit
-        said.append(f"the sign {unit!r}, left out{' (12% is 12)' if unit == '%' else ''}")
+        said.append(f"{unit!r} beside them, which is left out{' (12% is 12)' if unit == '%' else ''}")
     powers = sorted(set(pc.unique(pc.filter(parts.scales, parts.good)).to_pylist()) - {0})
     if powers:
         said.append(

@@ -7,7 +7,7 @@ let go one after the other, so that ten million rows need little more memory tha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +16,11 @@ from ..errors import ArgumentError, DataError, listed, one_of
 from . import columns as col
 from .rows import Rows, arrange
 from .sequences import TASKS, Forecast, Schema, SequenceData, Task
-from .sources import Table, open_table
+from .sources import open_table
 from .targets import learned, past, refuse_target_kinds, refuse_unchanging, target_like
+from .typed import TEXT, Typed
+
+MANY = 20  # fewer levels than this are not too many for any table
 
 
 def read_table(
@@ -25,19 +28,23 @@ def read_table(
     *,
     target: str | Sequence[str] | None = None,
     sequence: str | None = None,
-    time: str | None = None,
+    time: str | Sequence[str] | None = None,
     features: str | Sequence[str] | None = None,
     known: str | Sequence[str] = (),
     task: Task | None = None,
     horizon: int | None = None,
     window: int | None = None,
+    dtypes: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+    skip: int | None = None,
 ) -> SequenceData:
     """A table in long form, one row a time step, as sequences.
 
     Text and categorical columns become category inputs; numbers and booleans (0 and 1) become numeric inputs, float32
     where that holds every value of the columns' types, else float64. Empty fields, NA, NaN, null, None and ? are
-    missing. Columns of dates other than ``time``, columns without a name and columns with no value at all are left
-    out, and ``notes`` says so.
+    missing. Text whose values are all numbers is read as numbers, also where it is written for people ($1,234.50, 12%
+    as 12, 1 234,5, 12.3M); integers with leading zeros stay text. Columns of dates other than ``time``, columns without
+    a name and columns with no value at all are left out. ``notes`` says all of this.
 
     Args:
         source: path of a CSV (.csv, .tsv, .txt, also .gz; the delimiter is seen from the header), Parquet, Arrow
@@ -47,12 +54,17 @@ def read_table(
             every numeric column that is neither in ``features`` nor in ``known``.
         sequence: the column that tells the sequences apart; its rows need not lie together, and sequences come in the
             order of first appearance. None: the table is one long series.
-        time: a column of dates or numbers to sort each sequence by. None: rows keep the order of the table.
+        time: a column of dates or numbers to sort each sequence by; or the columns that make it up, ("Date", "Time")
+            or ("year", "month", "day", "hour"). None: rows keep the order of the table.
         features: the input columns, in this order; by default all that have no other role.
         known: forecasts: input columns whose values are known in advance.
         task: "classify" or "regress" (one target a sequence), "tag" or "regress" (one a step) or "forecast". By
             default seen from the target, see ``notes``.
         horizon, window: forecasts: how many steps to predict, and from how many (None: chosen later).
+        dtypes: column -> "number", "decimal-point" or "decimal-comma" (a number, where 1,234 can be read in two
+            ways), "category" or "date" (left out), for columns that would be read as something else.
+        encoding: of a text file, such as "cp1252"; None: UTF-8, or as its first bytes say.
+        skip: lines of a text file above the row of column names. Comment lines that begin with # are left out.
 
     Returns:
         SequenceData with ``notes`` on what was decided.
@@ -73,14 +85,24 @@ def read_table(
     _check_arguments(task, horizon, window, known)
     forecast = None if horizon is None else Forecast(horizon=horizon, window=window, known=known)
     task = task if forecast is None else "forecast"
-    table = open_table(source)
+    opened = open_table(source, encoding=encoding, skip=skip)
+    wanted = () if target in (None, "*") else _names(target)
+    table = Typed(
+        opened,
+        dtypes=dtypes,
+        labels=wanted if task in ("classify", "tag") else (),
+        perhaps=wanted if task is None else (),
+    )
+    parts = _names(time)
     target = table.roles.get("target") if target is None and forecast is None else target
     sequence = table.roles.get("sequence") if sequence is None else sequence
     notes: list[str] = []
-    targets, inputs = _roles(table, target, sequence, time, features, known, task, notes)
+    targets, inputs = _roles(table, target, sequence, parts, features, known, task, notes)
     if forecast is None:
         refuse_target_kinds(table, targets, task)
-    rows = arrange(table, sequence, time)
+    time = " ".join(parts) or None
+    parts = parts if len(parts) > 1 else ()
+    rows = arrange(table, sequence, time, parts)
     if forecast is not None:
         task, made = "forecast", past(table, targets, rows, target in (None, "*"), notes)
         refuse_unchanging(made)
@@ -114,10 +136,16 @@ def read_table(
             time=time,
             numbers=tuple(number_names),
             categories=tuple(text),
+            time_parts=parts,
+            spellings=tuple(
+                (name, table.spellings[name]) for name in (*made.names, *number_names) if name in table.spellings
+            ),
+            encoding=opened.encoding,
+            skip=skip or 0,
         ),
         forecast=forecast,
         source=table.source,
-        notes=tuple(notes),
+        notes=(*notes, *opened.notes, *table.remarks()),
     )
 
 
@@ -127,6 +155,8 @@ def read_like(
     forecast: Forecast | None = None,
     *,
     per: Literal["sequence", "step"] | None = None,
+    encoding: str | None = None,
+    skip: int | None = None,
 ) -> SequenceData:
     """Another table, read as the one that ``schema`` came from: the same columns, each of the same kind.
 
@@ -135,6 +165,7 @@ def read_like(
         schema, forecast: of the data trained on. Columns that they do not name are not read.
         per: ``target.per`` of the data trained on, which only a regression needs: its targets are one a sequence or
             one a step. None: seen from this table.
+        encoding, skip: as in ``read_table``; None: as in the table trained on.
 
     Returns:
         SequenceData, whose levels are those of this table. ``target`` is None where the table has no target column
@@ -152,10 +183,16 @@ def read_like(
     """
     if (schema.task == "forecast") != (forecast is not None):
         raise ArgumentError("forecast= goes with a schema whose task is 'forecast', and only with it.")
-    table = open_table(source)
+    opened = open_table(source, encoding=encoding, recorded=schema.encoding, skip=skip, recorded_skip=schema.skip)
+    notes: list[str] = []
+    numeric = schema.numbers if schema.task in ("classify", "tag") else (*schema.target, *schema.numbers)
+    expected = {name: schema.spelling(name) for name in numeric} | dict.fromkeys(schema.categories, TEXT)
+    expected |= {name: code for name, code in schema.spellings if code == TEXT}
+    table = Typed(opened, expected=expected)
+    times = schema.time_parts or _names(schema.time)
     for role, names in (
         ("sequence", [schema.sequence] if schema.sequence else []),
-        ("time", [schema.time] if schema.time else []),
+        ("time", times),
         ("features", [*schema.numbers, *schema.categories]),
     ):
         for name in names:
@@ -172,8 +209,7 @@ def read_like(
                 f"column {name!r} holds numbers in the table trained on, and {table.type(name)} values in "
                 f"{table.source}; convert it to numbers."
             )
-    rows = arrange(table, schema.sequence, schema.time)
-    notes: list[str] = []
+    rows = arrange(table, schema.sequence, schema.time, schema.time_parts)
     target = None if absent or not schema.target else target_like(table, schema, rows, per)
     if schema.task == "forecast" and rows.time is not None:
         notes.extend(filter(None, [col.uneven(rows.time, rows.offsets)]))
@@ -190,7 +226,7 @@ def read_like(
         schema=schema,
         forecast=forecast,
         source=table.source,
-        notes=tuple(notes),
+        notes=(*opened.notes, *table.remarks(), *notes),
     )
 
 
@@ -201,8 +237,8 @@ def _names(given: str | Sequence[str] | None) -> tuple[str, ...]:
     return () if given is None else (given,) if isinstance(given, str) else tuple(given)
 
 
-def _is(table: Table, name: str, *kinds: col.Kind) -> bool:
-    return col.kind(table.type(name)) in kinds
+def _is(table: Typed, name: str, *kinds: col.Kind) -> bool:
+    return table.kind(name) in kinds
 
 
 def _check_arguments(task: str | None, horizon: Any, window: Any, known: tuple[str, ...]) -> None:
@@ -222,10 +258,10 @@ def _check_arguments(task: str | None, horizon: Any, window: Any, known: tuple[s
 
 
 def _roles(
-    table: Table,
+    table: Typed,
     target: str | Sequence[str] | None,
     sequence: str | None,
-    time: str | None,
+    time: tuple[str, ...],
     features: str | Sequence[str] | None,
     known: tuple[str, ...],
     task: str | None,
@@ -240,7 +276,7 @@ def _roles(
     given = {
         "target": () if every else _names(target),
         "sequence": _names(sequence),
-        "time": _names(time),
+        "time": time,
         "features": _names(features),
     }
     for role, names in (*given.items(), ("known", known)):
@@ -264,7 +300,7 @@ def _roles(
             raise ArgumentError(f"known={name!r} is not among features={listed(given['features'])}; add it there.")
     free = [name for name in table.names if name not in taken and name]
     if "" in table.names and "" not in taken:
-        dated = str(table.type("")).startswith(("timestamp", "date"))
+        dated = table.kind("") == "date"
         notes.append(
             "The column without a name was left out: it holds dates; name it, to give it as time=."
             if dated
@@ -283,27 +319,32 @@ def _roles(
     for name in inputs:
         type = table.type(name)
         col.refuse_other(name, type)
-        if col.kind(type) == "date" and features is not None:
+        if table.kind(name) == "date" and features is not None:
             raise DataError(
-                f"column {name!r} holds dates ({type}), which are no input as they are; name it as time=, or turn it "
-                "into numbers (hour, weekday, days since a start)."
+                f"column {name!r} holds dates ({table.what(name)}), which are no input as they are; name it as time=, "
+                "or turn it into numbers (hour, weekday, days since a start)."
             )
     dates = [name for name in inputs if _is(table, name, "date")]
     if dates:
-        notes.append(f"Left out, as dates are no input: {listed(dates)}; turn them into numbers to use them.")
+        named = dates[0] if len(dates) == 1 else tuple(dates[:2])
+        sort = "" if time else f", or sort by them with time={named!r}"
+        notes.append(f"Left out, as dates are no input: {listed(dates)}; turn them into numbers to use them{sort}.")
     return targets, [name for name in inputs if name not in dates]
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------
 
 
-def _numbers(table: Table, names: list[str], rows: Rows, notes: list[str] | None) -> tuple[np.ndarray, list[str]]:
+def _numbers(table: Typed, names: list[str], rows: Rows, notes: list[str] | None) -> tuple[np.ndarray, list[str]]:
     """``(N, F)``; columns with no value are left out where there are notes to say so."""
     narrow = all(col.is_narrow(table.type(name)) for name in names)
     values = np.empty((table.rows, len(names)), np.float32 if narrow else np.float64)
     kept: list[str] = []
     for name in names:
-        column = col.numbers(table.take(name))
+        whole = table.take(name)
+        column = col.numbers(whole)
+        if notes is not None:
+            notes.extend(filter(None, [col.rounded(name, whole)]))
         if notes is not None and np.isnan(column).all():
             notes.append(f"Left out, as it has no value in any row: {name!r}.")
             continue
@@ -313,7 +354,7 @@ def _numbers(table: Table, names: list[str], rows: Rows, notes: list[str] | None
 
 
 def _categories(
-    table: Table, names: list[str], rows: Rows, notes: list[str] | None
+    table: Typed, names: list[str], rows: Rows, notes: list[str] | None
 ) -> tuple[np.ndarray, tuple[tuple[str, ...], ...], list[str]]:
     values = np.empty((table.rows, len(names)), np.int32)
     levels: list[tuple[str, ...]] = []
@@ -321,17 +362,34 @@ def _categories(
     for name in names:
         if col.kind(table.type(name)) == "other":
             col.refuse_other(name, table.type(name))
+        odd, dated = table.odd(name), table.kind(name) == "date"
         column = table.take(name)
-        if col.kind(column.type) == "date":
+        if dated and col.kind(column.type) == "date":
             column = column.cast("string")
         codes, found = col.categories(column)
         if notes is not None and not found:
             notes.append(f"Left out, as it has no value in any row: {name!r}.")
             continue
-        slip = col.odd_one(found) if notes is not None else None
-        if notes is not None and slip is not None:
-            notes.append(f"Column {name!r} is read as text, as it holds {slip!r}; its other values are mostly numbers.")
+        if notes is not None:
+            notes.extend(_doubtful(name, odd, codes, found))
         values[:, len(kept)] = rows.move(codes)
         levels.append(col.as_text(found))
         kept.append(name)
     return (values if len(kept) == len(names) else values[:, : len(kept)].copy()), tuple(levels), kept
+
+
+def _doubtful(name: str, odd: str, codes: np.ndarray, levels: tuple[Any, ...]) -> list[str]:
+    """What to say of a category that may not be meant as one."""
+    if odd:
+        return [
+            f"Column {name!r} is read as text, as {odd}; its other values are mostly numbers. Mend it, leave it out "
+            f"with features=, or say dtypes={{{name!r}: 'category'}}."
+        ]
+    known = int((codes >= 0).sum())
+    if len(levels) >= MANY and 2 * len(levels) > known:
+        return [
+            f"Column {name!r} is text with {len(levels)} different values in {known} rows, such as "
+            f"{str(levels[0])[:40]!r}: a category that hardly repeats helps no network. Leave it out with features=, "
+            "or name it as sequence=."
+        ]
+    return []

@@ -10,7 +10,7 @@ from ..errors import ArgumentError, DataError, listed
 from . import columns as col
 from .rows import Rows
 from .sequences import Schema, Target, Task
-from .sources import Table
+from .typed import Typed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,15 +18,17 @@ if TYPE_CHECKING:
 FEW = 20  # an integer target with more distinct values than this is a number
 
 
-def refuse_target_kinds(table: Table, targets: list[str], task: str | None) -> None:
+def refuse_target_kinds(table: Typed, targets: list[str], task: str | None) -> None:
     for name in targets:
-        type = table.type(name)
-        col.refuse_other(name, type)
-        if col.kind(type) == "date":
-            raise DataError(f"target {name!r} holds dates ({type}); a target is a number or a category.")
-        if col.kind(type) == "missing":
+        col.refuse_other(name, table.type(name))
+        kind = table.kind(name)
+        if kind == "date":
+            raise DataError(f"target {name!r} holds dates ({table.what(name)}); a target is a number or a category.")
+        if kind == "missing":
             raise DataError(f"target {name!r} has no value in any row.")
-        if task == "regress" and col.kind(type) == "category":
+        if task == "regress" and kind == "category":
+            if table.odd(name):
+                raise DataError(f"target {name!r} is no column of numbers: {table.odd(name)}; mend it.")
             raise DataError(
                 f"target {name!r} holds text, which is no number to regress on; say task='classify' (one a sequence) "
                 "or task='tag' (one a step)."
@@ -46,20 +48,21 @@ def _finite(name: str, values: np.ndarray) -> None:
         )
 
 
-def past(table: Table, targets: list[str], rows: Rows, every: bool, notes: list[str]) -> Target:
+def past(table: Typed, targets: list[str], rows: Rows, every: bool, notes: list[str]) -> Target:
     """The target of a forecast: the series themselves; gaps stay NaN."""
     values = np.empty((table.rows, len(targets)))
     kept: list[str] = []
     for name in targets:
         type = table.type(name)
         col.refuse_other(name, type)
-        if str(type) == "bool" or col.kind(type) in ("category", "date"):
-            slip = col.odd_one(col.categories(table.take(name))[1]) if col.is_text(type) else None
-            if slip is not None:
-                raise DataError(f"target {name!r} holds {slip!r} among its numbers; mend it, or leave the field empty.")
+        if str(type) == "bool" or table.kind(name) in ("category", "date"):
+            if table.odd(name):
+                raise DataError(
+                    f"target {name!r} is no column of numbers: {table.odd(name)}; mend it, or leave the field empty."
+                )
             raise DataError(
-                f"target {name!r} holds {type} values; a forecast needs numbers (for yes and no, write 1 and 0, or say "
-                "task='tag' without horizon=)."
+                f"target {name!r} holds {table.what(name)} values; a forecast needs numbers (for yes and no, write 1 "
+                "and 0, or say task='tag' without horizon=)."
             )
         column = col.numbers(table.take(name))
         _finite(name, column)
@@ -78,7 +81,7 @@ def past(table: Table, targets: list[str], rows: Rows, every: bool, notes: list[
 
 
 def learned(
-    table: Table, targets: list[str], rows: Rows, sequence: str | None, task: Task | None, notes: list[str]
+    table: Typed, targets: list[str], rows: Rows, sequence: str | None, task: Task | None, notes: list[str]
 ) -> tuple[Task, Target]:
     """The target of every other task, and the task where none was said."""
     taken = {name: table.take(name) for name in targets}
@@ -178,7 +181,7 @@ def refuse_unchanging(target: Target) -> None:
         raise DataError(f"target {listed(target.names)} has one value in every row: nothing to learn.")
 
 
-def target_like(table: Table, schema: Schema, rows: Rows, per: Literal["sequence", "step"] | None) -> Target:
+def target_like(table: Typed, schema: Schema, rows: Rows, per: Literal["sequence", "step"] | None) -> Target:
     """The target of a table to predict from, where NaN and -1 stand for what is missing."""
     per = {"classify": "sequence", "tag": "step", "forecast": "step"}.get(schema.task, per)  # type: ignore[assignment]
     if schema.task in ("classify", "tag"):
