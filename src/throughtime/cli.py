@@ -226,6 +226,7 @@ def predict(
     forecast: Forecast | None = preparation.forecast
     data = read_like(table, preparation.schema, forecast, per=preparation.per)
     predictions = run.predict(data)
+    _say(*(f"note: {note}" for note in predictions.notes))
     if forecast is None and data.target is not None and has_targets(data):
         _print_scores(run.evaluate(data, part=Path(table).name), err=True)
     if out is not None:
@@ -240,17 +241,26 @@ def predict(
 @app.command()
 def stream(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Run directory that train wrote.")],
+    one_sequence: Annotated[
+        bool,
+        typer.Option(
+            "--one-sequence", help="The rows are one sequence in order: no sequence or time column is needed."
+        ),
+    ] = False,
 ) -> None:
     """Predict row by row: CSV with a header, or JSON lines, at the standard input; predictions go out at once."""
     choose_backend()
-    from .stream.lines import answers, written
+    from .stream.lines import answer_pieces, written
+    from .stream.records import pieces_of
     from .training.run import Run
 
     run = Run.load(directory)
     forecast = run.preparation.forecast
     if forecast is not None:
         print(f"forecasts of a sequence begin with its row {forecast.window}", file=sys.stderr)
-    for first, (table, as_json) in enumerate(answers(run, sys.stdin)):
+    pieces = pieces_of(sys.stdin.buffer)
+    found = answer_pieces(run, pieces, one_sequence=one_sequence, note=lambda said: _say(f"note: {said}"))
+    for first, (table, as_json) in enumerate(found):
         sys.stdout.buffer.write(written(table, as_json=as_json, header=first == 0))
         sys.stdout.flush()
 

@@ -215,5 +215,5 @@ def _object(line: str, where: str) -> dict[str, Any]:
     return dict(row)
 
 
-class _Pairs(list):  # type: ignore[type-arg]
+class _Pairs(list[tuple[str, Any]]):
     """Names and values of an object, a repeated name too."""
