@@ -383,10 +383,15 @@ def _moment(value: Any) -> Any:
     """A time as it is written out again: a number if it was one, in a CSV's text as well."""
     for kind in (int, float) if isinstance(value, str) else ():
         try:
-            return kind(value)
+            return _storable(kind(value))
         except ValueError:
             continue
-    return value
+    return _storable(value)
+
+
+def _storable(value: Any) -> Any:
+    """An integer that a table cannot hold, as text."""
+    return str(value) if isinstance(value, int) and not -(2**63) <= value < 2**63 else value
 
 
 def _comparable(value: Any, where: str) -> Any:
@@ -434,7 +439,7 @@ def _id_of(value: Any, name: str, where: str) -> Any:
         raise DataError(f"{where} has {type(value).__name__} in column {name!r}; a sequence is named by one value.")
     if _is_missing(value):
         raise DataError(f"{where} has nothing in column {name!r}, which names its sequence; fill it in.")
-    return value
+    return _storable(value)
 
 
 def _label(value: Any, name: str, where: str) -> str | None:
