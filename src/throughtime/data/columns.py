@@ -178,10 +178,18 @@ def encoded(column: pa.ChunkedArray | pa.Array) -> tuple[pa.Array, pa.Array]:
         column = column.dictionary_encode()
     if not column.num_chunks:
         return pa.array([], pa.int32()), pa.array([], column.type.value_type)
-    array = column.unify_dictionaries().combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # older Arrow gives a chunked array back
-        array = array.chunk(0)
+    array = _one_dictionary(column)
     return array.indices, array.dictionary
+
+
+def _one_dictionary(column: pa.ChunkedArray) -> pa.DictionaryArray:
+    """The chunks of a column of a dictionary type, of which there is at least one, as one array."""
+    import pyarrow as pa
+
+    if column.num_chunks > 1 and any(chunk.dictionary.null_count for chunk in column.chunks):
+        column = column.cast(column.type.value_type).dictionary_encode()  # Arrow cannot unify these
+    array = column.unify_dictionaries().combine_chunks()
+    return array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
 
 
 def categories(column: pa.ChunkedArray) -> tuple[np.ndarray, tuple[Any, ...]]:
@@ -204,9 +212,9 @@ def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, list[Any]]:
         return np.full(len(column), -1, np.int32), []
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    array = column.unify_dictionaries().combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # what combine_chunks gives back for no chunks at all
+    if not column.num_chunks:
         return np.empty(0, np.int32), []
+    array = _one_dictionary(column)
     index = array.indices
     return index.cast(pa.int32()).fill_null(-1).to_numpy(), array.dictionary.to_pylist()
 
@@ -243,7 +251,7 @@ def groups(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     import pyarrow as pa
 
     column = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    array = column.unify_dictionaries().combine_chunks()
+    array = _one_dictionary(column)
     values = array.dictionary
     index = array.indices.cast(pa.int32())
     # A dictionary that came with the table is in any order, may repeat a value, and may hold ones that never occur.

@@ -19,6 +19,7 @@ from .encoding import LINES, choose_encoding, decode_start, not_utf8
 if TYPE_CHECKING:
     import pyarrow as pa
 
+PACKED = (".gz", ".bz2", ".zst", ".lz4")
 SAMPLE, LONGEST = 1 << 16, 1 << 24
 BLOCK = 1 << 20
 NUMBER = r"[-+]?(\d+[.,]?\d*|[.,]\d+)([eE][-+]?\d+)?"
@@ -66,12 +67,25 @@ def read_delimited(
         ArgumentError: an encoding that is not known, or a number of lines that is none.
         DataError: no table, or a damaged one; the line is named.
     """
-    import pyarrow as pa
-
     if skip is not None and (not isinstance(skip, int) or isinstance(skip, bool) or skip < 0):
         raise ArgumentError(
             f"skip={skip!r} is not a number of lines; give how many lines stand above the column names."
         )
+    try:
+        return _read_as(path, encoding, recorded, skip)
+    except _WrongEncodingError:
+        if encoding is not None or recorded is None:
+            raise
+        return _read_as(path, recorded, recorded, skip)
+
+
+class _WrongEncodingError(DataError):
+    """Bytes that are no text in the encoding that was tried."""
+
+
+def _read_as(path: Path, encoding: str | None, recorded: str | None, skip: int | None) -> Delimited:
+    import pyarrow as pa
+
     try:
         with pa.input_stream(str(path)) as stream:
             sample = stream.read(SAMPLE)
@@ -82,6 +96,8 @@ def read_delimited(
             ):
                 sample += more
                 text = decode_start(sample, used)
+    except UnicodeError as error:
+        raise _WrongEncodingError(f"{path.name} is not {used} text ({_line(error)}); say another encoding=.") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path.name} cannot be unpacked: {_line(error)}.") from error
     notes: list[str] = []
@@ -252,11 +268,14 @@ def _read(path: Path, encoding: str, start: _Start, notes: list[str]) -> pa.Tabl
             )
             break
         except (pa.ArrowInvalid, pa.ArrowCapacityError, UnicodeError) as error:
-            if "straddling" in str(error) and block < 1 << 30:  # a row longer than a block
+            short = "straddling" in str(error) or "cannot infer number" in str(error)
+            if short and block < min(1 << 30, path.stat().st_size * (100 if path.suffix in PACKED else 1)):
                 block, left = block * 32, []
                 continue
             if isinstance(error, UnicodeError) or "UTF8" in str(error):
                 raise _not_text(path, encoding, error) from error
+            if "cannot infer number" in str(error):
+                raise DataError(f"{path.name} is empty: there is no row of column names.") from error
             if "straddling" in str(error):
                 raise DataError(
                     f'{path.name} has a row of more than {block >> 20} MB; a quote (") that is never closed makes one.'
@@ -289,14 +308,14 @@ def _not_text(path: Path, encoding: str, error: Exception) -> DataError:
     import pyarrow as pa
 
     if encoding != "utf-8":
-        return DataError(f"{path.name} is not {encoding} text ({_line(error)}); say another encoding=.")
+        return _WrongEncodingError(f"{path.name} is not {encoding} text ({_line(error)}); say another encoding=.")
 
     def blocks() -> Iterator[bytes]:
         with pa.input_stream(str(path)) as stream:
             while block := stream.read(BLOCK):
                 yield block
 
-    return not_utf8(path.name, blocks())
+    return _WrongEncodingError(str(not_utf8(path.name, blocks())))
 
 
 def _bad_row(path: Path, options: dict[str, Any], parse: dict[str, Any], block: int) -> str:

@@ -87,7 +87,7 @@ def not_utf8(name: str, blocks: Iterable[bytes]) -> DataError:
     shown = held.decode("cp1252", errors="replace")
     return DataError(
         f"{name} is not UTF-8 text: line {line} holds the bytes {held[max(0, at - first - 8) : at - first + 8]!r}. "
-        f"Say its encoding: with encoding='cp1252' (--encoding cp1252, Western Europe) the line reads {shown!r}; others "
+        f"Say its encoding: with encoding='cp1252' (--encoding cp1252, Western Europe) it reads {shown!r}; others "
         "are 'cp1250' (Central Europe), 'cp1251' (Cyrillic), 'shift_jis', 'gb18030'."
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ArgumentError, BackendError, DataError, listed, nearest
-from .delimited import read_delimited
+from .delimited import PACKED, read_delimited
 from .encoding import MARKS, refuse_unknown
 from .spelling import MISSING as MISSING
 
@@ -25,7 +25,6 @@ KINDS = {
     **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), ARROW),
     ".ts": TS,
 }
-PACKED = (".gz", ".bz2", ".zst", ".lz4")
 ACCEPTED = "CSV (.csv, .tsv, .txt, also .gz), Parquet, Arrow (.arrow, .feather, .ipc) and .ts"
 SIGNATURES = (
     (b"PAR1", PARQUET),
@@ -246,26 +245,39 @@ def _line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
+def _damage() -> tuple[type[Exception], ...]:
+    """What Arrow raises of a damaged file: lengths beyond all memory, unknown types, names that are no text."""
+    import pyarrow as pa
+
+    return (pa.ArrowException, UnicodeDecodeError, OSError)
+
+
 def _parquet(path: Path) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    damage = _damage()
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+    except damage as error:
         raise DataError(f"{path.name} is a damaged Parquet file: {_line(error)}.") from error
 
     def read(name: str) -> pa.ChunkedArray:
         try:
-            return file.read(columns=[name]).column(name)
-        except (pa.ArrowInvalid, OSError) as error:
+            column = file.read(columns=[name]).column(name)
+            column.validate(full=True)
+            if len(column) != rows:
+                raise pa.ArrowInvalid(f"it has {len(column)} values, and the table {rows} rows")
+            return column
+        except damage as error:
             raise DataError(f"column {name!r} of {path.name} cannot be read: {_line(error)}.") from error
 
-    fields = [field for field in file.schema_arrow if not field.name.startswith("__index_level_")]
+    fields = [field for field in schema if not field.name.startswith("__index_level_")]
     return Table(
         source=path.name,
         names=[field.name for field in fields],
-        rows=file.metadata.num_rows,
+        rows=rows,
         read=read,
         types={field.name: field.type for field in fields},
     )
@@ -282,13 +294,14 @@ def _arrow(path: Path) -> Table:
             reader = pa.ipc.open_file(opened) if is_file else pa.ipc.open_stream(opened)
             table = reader.read_all()
         table.validate(full=True)
-    except (pa.ArrowInvalid, OSError) as error:
+        names = table.column_names  # decodes them
+    except _damage() as error:
         raise DataError(f"{path.name} is a damaged Arrow file: {_line(error)}.") from error
-    return _held(path.name, table)
+    return _held(path.name, table, names)
 
 
-def _held(source: str, table: pa.Table, roles: Mapping[str, str] | None = None) -> Table:
-    names = [name.strip() for name in table.column_names]
+def _held(source: str, table: pa.Table, names: Sequence[str], roles: Mapping[str, str] | None = None) -> Table:
+    names = [name.strip() for name in names]
     columns = {name: table.column(i) for i, name in enumerate(names)}
     types = {name: column.type for name, column in columns.items()}
     return Table(source=source, names=names, rows=table.num_rows, read=columns.pop, types=types, roles=roles)
@@ -317,4 +330,4 @@ def _ts(path: Path) -> Table:
         classes = labels.dtype.kind in "UO"
         columns["target"] = pa.array(labels).dictionary_encode().take(pa.array(owner)) if classes else labels[owner]
     roles: dict[str, str] = {role: role for role in ("sequence", "target") if role in columns}
-    return _held(path.name, pa.table(columns), roles)
+    return _held(path.name, pa.table(columns), list(columns), roles)

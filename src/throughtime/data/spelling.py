@@ -45,11 +45,13 @@ _UNITS = (
     "Stück st"
 )
 CURRENCIES, UNITS = frozenset(_CURRENCIES.split()), frozenset(_UNITS.split())
-SIGN = r"(?:\pL{0,3}\.?\p{Sc}|\pL{1,4}\.?|元)"
+# Classes of all Unicode letters would take milliseconds to compile, for each column.
+MONEY = r"$\x{A2}-\x{A5}\x{9F3}\x{E3F}\x{20A0}-\x{20CF}"
+SIGN = rf"(?:[A-Za-z]*\.?[{MONEY}]|[^\x00-@{MONEY}]+\.?)"
 NUMBER = r"[\d.,](?:[\d.,' ]*[\d.,])?"
 PATTERN = (
     rf"^(?P<open>\()?\s*(?P<minus>[-+])?\s*(?P<before>{SIGN})?\s*(?P<inner>\()?\s*(?P<second>[-+])?\s*"
-    rf"(?P<number>{NUMBER})(?P<exponent>[eE][-+]?\d+)?\s*(?P<after>[^\d\s()+\-.,'][^()]{{0,14}}?)?\s*"
+    rf"(?P<number>{NUMBER})(?P<exponent>[eE][-+]?\d+)?\s*(?P<after>[^\d\s()+\-.,'][^()]*?)?\s*"
     r"(?P<last>-)?\s*(?P<close>\))?$"
 )
 SPACES = "[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\t]"
@@ -83,6 +85,7 @@ class Spelling:
 
 
 PLAIN = Spelling()
+SURE = 10  # so many texts with three digits behind a comma, and none with fewer, beside numbers below a thousand
 MARKS = ((".", ""), (",", ""), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"))
 
 
@@ -309,9 +312,10 @@ def _choose(
             return (",", ""), ","
         if evidence:
             return ((".", ",") if evidence == "." else (",", "")), ""
-        # 999 beside 1,000: with decimals, numbers under a thousand would have commas too.
+        # 999 beside many of 1,000: of as many fractions, some would have other than three digits.
         small = pc.any(pc.match_substring_regex(number, r"^[1-9]\d{0,2}$")).as_py()
-        return ((".", ",") if small else None), ""
+        many = pc.sum(pc.match_substring(number, ",")).as_py() >= SURE
+        return ((".", ",") if small and many else None), ""
     order = sorted(whole, key=lambda marks: (evidence not in ("", marks[0]), MARKS.index(marks)))
     marks = order[0]
     proven = marks[0] if marks[1] in ".," or (point if marks[0] == "." else comma) else ""

@@ -125,8 +125,10 @@ class Typed:
         column = self._hand_out(name)
         if not self.table.written:
             return column
-        column = _without_missing(column)
         whole = _cast(column, "int64")
+        if whole is None:
+            column = _without_missing(column)
+            whole = _cast(column, "int64")
         return column if whole is None or _has_codes(column) else whole
 
     def stamps(self, name: str) -> pa.ChunkedArray:
@@ -134,11 +136,12 @@ class Typed:
         column = self._hand_out(name)
         if not col.is_text(column.type):
             return column
+        for one in (column, _without_missing(column)):
+            for type in ("int64", "double"):
+                plain = _cast(one, type)
+                if plain is not None:
+                    return plain
         column = _without_missing(column)
-        plain = _cast(column, "int64")
-        plain = plain if plain is not None else _cast(column, "double")
-        if plain is not None:
-            return plain
         index, texts = col.encoded(column)
         if _share_of_dates(texts) < 0.5:
             verdict = decide(texts)
@@ -241,8 +244,15 @@ class Typed:
             return _Read(column, "category")
         if str(read.type) == "double":
             grouped = _all_grouped(bare)
-            if grouped and dtype is None and self._evidence(name) == ",":
+            evidence = self._evidence(name) if grouped and dtype is None else "."
+            if evidence == ",":
                 return None  # 1.234 is 1234 where other columns have decimal commas
+            if not evidence:
+                shown = _first(bare, pc.match_substring(bare, "."))
+                self.notes.append(
+                    f"Column {name!r} is read with decimal points, as in {shown!r}; if the point stands between "
+                    f"thousands, say dtypes={{{name!r}: 'decimal-comma'}}."
+                )
             self._proven[name] = "" if grouped else "."
         if not self.table.written:
             if str(read.type) == "int64" and name in self._perhaps and dtype is None:
