@@ -191,6 +191,11 @@ class RunStream:
         examples = self._preparation.apply(data, targets=False)
         return examples.numbers, examples.codes, np.isnan(raw_inputs(data))
 
+    def too_short(self) -> list[Any]:
+        """The sequences that have fewer rows than a forecast looks back on."""
+        window = 0 if self._forecast is None else self._forecast.window or 0
+        return [name for name, past in self._pasts.items() if past.rows < window]
+
     def _note_unseen(self, data: SequenceData) -> None:
         for name, found in unseen_categories(self._preparation, data).items():
             if name not in self._noted:
@@ -340,7 +345,8 @@ def answer_pieces(
 ) -> Iterator[tuple[pa.Table, bool]]:
     """As ``answers``, of text in pieces that end anywhere; rows that come in one piece are read together."""
     stream = RunStream(run, note=note)
-    records = Records(stream.columns)
+    schema = run.preparation.schema
+    records = Records(stream.columns, encoding=schema.encoding, skip=schema.skip)
     rows = 0
     for text in _with_end(pieces):
         found: list[Record] = []
@@ -348,12 +354,12 @@ def answer_pieces(
         try:
             for record in records.finish() if text is None else records.feed(text):
                 if records.as_json:
-                    require_columns(run.preparation.schema, record.values, record.where, one_sequence=one_sequence)
+                    require_columns(schema, record.values, record.where, one_sequence=one_sequence)
                 found.append(record)
         except DataError as error:  # the rows before it are answered
             failure = error
         if records.header is not None:
-            require_columns(run.preparation.schema, records.header, "the header", one_sequence=one_sequence)
+            require_columns(schema, records.header, "the header", one_sequence=one_sequence)
         rows += len(found)
         for table in stream.push_records(found):
             yield table, bool(records.as_json)
@@ -361,6 +367,10 @@ def answer_pieces(
             raise failure
     if not rows:
         raise DataError("the input is empty: there is no row to predict.")
+    short = stream.too_short()
+    if short:
+        note(f"{listed(short, 3)} ended before a forecast's window was full, and {'has' if len(short) == 1 else 'have'} "
+             "no forecast.")  # fmt: skip
 
 
 def _with_end(pieces: Iterable[str]) -> Iterator[str | None]:

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from ..data.encoding import MARKS
 from ..errors import DataError, listed
 
 LINE = re.compile(r"\r\n|\r|\n")
@@ -33,9 +34,17 @@ class Record:
 
 def pieces_of(file: BinaryIO) -> Iterator[str]:
     """What is there of a file, as soon as it is there, as text; bytes that are no UTF-8 stay to be found."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
-    while data := file.read1(PIECE):  # type: ignore[attr-defined]
+    data = b""
+    while len(data) < 4 and (more := file.read1(PIECE)):  # type: ignore[attr-defined]
+        data += more
+    encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
+    plain = encoding == "utf-8"
+    decoder = codecs.getincrementaldecoder("utf-8-sig" if plain else encoding)(
+        "surrogateescape" if plain else "replace"
+    )
+    while data:
         yield decoder.decode(data)
+        data = file.read1(PIECE)  # type: ignore[attr-defined]
     yield decoder.decode(b"", final=True)
 
 
@@ -44,6 +53,8 @@ class Records:
 
     Args:
         needed: columns that are looked for, which tell a header with spaces between its names.
+        encoding: of the table trained on, for lines that are no UTF-8.
+        skip: lines above the header.
 
     Example:
         >>> records = Records()
@@ -53,10 +64,10 @@ class Records:
         [{'who': 'b', 'say': ''}]
     """
 
-    def __init__(self, needed: Collection[str] = ()) -> None:
+    def __init__(self, needed: Collection[str] = (), *, encoding: str | None = None, skip: int = 0) -> None:
         self.header: list[str] | None = None
         self.as_json: bool | None = None
-        self._needed = needed
+        self._needed, self._encoding, self._skip = needed, encoding, skip
         self._delimiter = ","
         self._forced = ""
         self._pending, self._after_return = "", False
@@ -100,6 +111,8 @@ class Records:
 
     def _line(self, line: str) -> Record | None:
         self._number += 1
+        if self._number <= self._skip:
+            return None
         if not self._text:
             self._first = self._number
         if self.as_json is None and line.strip() and not (self._text or self._skipped(line)):
@@ -109,16 +122,14 @@ class Records:
             return None
         where = f"line {self._first}"
         if self.as_json:
-            _refuse_other_text(line, where)
-            return Record(where, _object(line, where)) if line.strip() else None
+            return Record(where, _object(self._decoded(line, where), where)) if line.strip() else None
         self._text += line
         self._inside = _is_inside(line, self._delimiter, self._inside)
         self._refuse_long(len(self._text))
         if self._inside:
             return None
         text, self._text = LINE.sub("", self._text) if len(self._text) < 3 else self._text, ""
-        _refuse_other_text(text, where)
-        return self._row(text, where)
+        return self._row(self._decoded(text, where), where)
 
     def _row(self, text: str, where: str) -> Record | None:
         if not text.rstrip("\r\n") and (self.header is None or len(self.header) > 1):
@@ -158,6 +169,27 @@ class Records:
             return " " if " " in line.strip() else delimiter
         return delimiter
 
+    def _decoded(self, text: str, where: str) -> str:
+        """The text, where bytes that are no UTF-8 stand as lone surrogates in the encoding of the table trained on.
+
+        Raises:
+            DataError: bytes that are neither, and zero bytes.
+        """
+        bad = b"\0" if "\0" in text else b""
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                bad = text[error.start : error.start + 8].encode(errors="surrogateescape")
+                if self._encoding is not None:
+                    try:
+                        return text.encode(errors="surrogateescape").decode(self._encoding)
+                    except UnicodeDecodeError as other:
+                        bad = other.object[other.start : other.start + 8]
+        if bad:
+            raise DataError(f"{where} is not UTF-8 text: it holds the bytes {bad[:8]!r}; write UTF-8.")
+        return text
+
     def _refuse_long(self, length: int) -> None:
         if length > LONGEST:
             raise DataError(
@@ -187,19 +219,6 @@ def _is_inside(line: str, delimiter: str, inside: bool) -> bool:
     return inside
 
 
-def _refuse_other_text(text: str, where: str) -> None:
-    """Raises DataError for bytes that are no UTF-8, which were decoded to lone surrogates, and for zero bytes."""
-    if text.isascii() and "\0" not in text:
-        return
-    try:
-        bad = None if "\0" not in text else b"\0"
-        text.encode()
-    except UnicodeEncodeError as error:
-        bad = text[error.start : error.start + 8].encode("utf-8", errors="surrogateescape")
-    if bad is not None:
-        raise DataError(f"{where} is not UTF-8 text: it holds the bytes {bad[:8]!r}; write UTF-8.")
-
-
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line.lstrip("\ufeff"), object_pairs_hook=_Pairs)
@@ -212,7 +231,7 @@ def _object(line: str, where: str) -> dict[str, Any]:
     doubled = sorted(name for name, count in Counter(name for name, _ in row).items() if count > 1)
     if doubled:
         raise DataError(f"{where} has more than one column named {listed(doubled)}; rename them.")
-    return dict(row)
+    return {name: dict(value) if isinstance(value, _Pairs) else value for name, value in row}
 
 
 class _Pairs(list[tuple[str, Any]]):
