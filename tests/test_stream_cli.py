@@ -141,6 +141,7 @@ def test_what_cannot_be_streamed_is_said_in_a_line(
     assert said.startswith(f"error: {message}")
 
 
+@pytest.mark.thorough
 def test_each_answer_is_there_before_the_next_row_comes(tmp_path: Path, monkeypatch) -> None:
     """A pipe that is held open: what was written to it is answered."""
     trained(tmp_path, monkeypatch, "--causal")

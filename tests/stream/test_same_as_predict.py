@@ -169,8 +169,10 @@ def json_lines(grid: Grid, rng: np.random.Generator) -> bytes:
 
 
 PIECES = (
-    b"[" * 20_000, b"9" * 5000, b"1e999", b'{"a": ' * 300, b"NaN", b"Infinity", b"-", b"null", b"[1]", b'{"a": 1}', b"true",
-    b'"\\ud800"', b"\xe4", b"\0", b'"', b",", b"\n", b"}", b"{", b"\\", b'"x": 1, ', b'"who": "a", ', b"\xef\xbb\xbf", b"1e-999",
+    b"[" * 20_000, b"9" * 5000, b"1e999", b'{"a": ' * 300, b"NaN", b"Infinity", b"-", b"null", b"[1]", b'{"a": 1}',
+    b"true",
+    b'"\\ud800"', b"\xe4", b"\0", b'"', b",", b"\n", b"}", b"{", b"\\", b'"x": 1, ', b'"who": "a", ', b"\xef\xbb\xbf",
+    b"1e-999",
     b'"' + b"x" * 200_000 + b'"', b"12345678901234567890123", b"//", b"'",
 )  # fmt: skip
 

@@ -369,8 +369,8 @@ def answer_pieces(
         raise DataError("the input is empty: there is no row to predict.")
     short = stream.too_short()
     if short:
-        note(f"{listed(short, 3)} ended before a forecast's window was full, and {'has' if len(short) == 1 else 'have'} "
-             "no forecast.")  # fmt: skip
+        have = "has" if len(short) == 1 else "have"
+        note(f"{listed(short, 3)} ended before a forecast's window was full, and {have} no forecast.")
 
 
 def _with_end(pieces: Iterable[str]) -> Iterator[str | None]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import tempfile
+import weakref
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -46,6 +48,7 @@ class Reading:
             (*schema.numbers, *schema.categories, *schema.target, *self._times, *filter(None, [schema.sequence]))
         ))  # fmt: skip
         self._numeric = {*schema.numbers, *(schema.target if preparation.outputs is not None else ())}
+        self._made: Path | None = None
         self._known: dict[tuple[str, ...], Record] = {}
         self._before: tuple[np.ndarray, Any] = (np.empty((0, len(input_names(schema)))), None)
 
@@ -67,18 +70,17 @@ class Reading:
         while row in names:
             row += "_"
         along = list(self._known.values())
-        with tempfile.TemporaryDirectory(prefix="throughtime") as folder:
-            path = Path(folder) / "input.csv"
-            with path.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow([row, *names])
-                for place, record in enumerate((*records, *along)):
-                    writer.writerow([place, *(self._cell(record, name) for name in names)])
-            schema = replace(
-                self._schema, sequence=row, encoding=None, skip=0,
-                time=self._schema.time if timed else None, time_parts=self._schema.time_parts if timed else (),
-            )  # fmt: skip
-            data = read_like(path, schema, self._preparation.forecast, per=self._preparation.per)
+        path = self._folder() / "input.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([row, *names])
+            for place, record in enumerate((*records, *along)):
+                writer.writerow([place, *(self._cell(record, name) for name in names)])
+        schema = replace(
+            self._schema, sequence=row, encoding=None, skip=0,
+            time=self._schema.time if timed else None, time_parts=self._schema.time_parts if timed else (),
+        )  # fmt: skip
+        data = read_like(path, schema, self._preparation.forecast, per=self._preparation.per)
         self._refuse_other_reading(data, len(records))
         return data.take(np.arange(len(records))) if along else data
 
@@ -107,6 +109,13 @@ class Reading:
             same = same and bool((data.time[new:] == time).all())
         if not same:
             raise DataError("it is written so that rows before it would be read as other values; write all rows alike.")
+
+    def _folder(self) -> Path:
+        """One for all reads, gone with this object: to make and remove it takes as long as to read a row."""
+        if self._made is None:
+            self._made = Path(tempfile.mkdtemp(prefix="throughtime-"))
+            weakref.finalize(self, shutil.rmtree, self._made, ignore_errors=True)
+        return self._made
 
     def _cell(self, record: Record, name: str) -> str:
         value = record.values.get(name)

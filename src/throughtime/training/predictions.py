@@ -226,7 +226,6 @@ def answer(
     """Predictions for every sequence; for forecasts the horizon after each series' last observed target."""
     if not len(data):
         raise DataError(f"{data.source} has no sequences to predict.")
-    notes = tuple(unseen_categories(preparation, data).values())
     if preparation.forecast is not None:
         examples, last = preparation.latest(data)
         scaled = predict_examples(model, examples, feeds, pad_value=pad_value)
@@ -236,7 +235,7 @@ def answer(
             values=preparation.outputs.invert(scaled),
             ids=data.ids,
             time=_times_ahead(data, last, preparation.forecast.horizon),
-            notes=notes,
+            notes=tuple(unseen_categories(preparation, data).values()),
         )
     examples = preparation.apply(data, targets=False)
     outputs = predict_examples(model, examples, feeds, pad_value=pad_value)
@@ -252,7 +251,7 @@ def answer(
         probabilities=probabilities,
         classes=preparation.classes,
         time=data.time if per_step else None,
-        notes=notes,
+        notes=tuple(unseen_categories(preparation, data).values()),
     )
 
 
