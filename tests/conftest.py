@@ -41,7 +41,7 @@ COMPILED = (
     "gradients/test_flow.py", "gradients/test_guard.py", "gradients/test_monitor.py", "diagnosis/test_check.py",
     "diagnosis/test_truncation.py",
     "data/test_batching.py", "stream/test_stream.py", "training/test_checking.py", "training/test_carrying.py",
-    "training/test_networks.py", "training/test_run.py", "training/test_train.py",
+    "training/test_networks.py", "training/test_round_trips.py", "training/test_run.py", "training/test_train.py",
 )  # fmt: skip
 THIRD = {"jax": 0, "tensorflow": 1}
 EVERYWHERE = ("killed",)  # what a stop in the middle leaves is each backend's own affair

@@ -96,6 +96,8 @@ ORDER = (
     "training.train",
     "training.compare",
     "training.tune",
+    "stream.records",
+    "stream.reading",
     "stream.lines",
     "report.numbers",
     "report.drawing",

@@ -124,6 +124,9 @@ def train(
     units: Annotated[int, typer.Option(help="Units of a recurrent layer.")] = 64,
     depth: Annotated[int, typer.Option(help="Recurrent layers.")] = 1,
     dropout: Annotated[float, typer.Option(help="Share of hidden outputs dropped in training.")] = 0.3,
+    causal: Annotated[bool, typer.Option("--causal", help="Look at no later step, so that 'stream' takes the run.")] = (
+        False
+    ),
     scale: Annotated[str, typer.Option(help="standard, minmax, robust or none.")] = "standard",
     missing: Annotated[str, typer.Option(help="Missing inputs: fill (the last value, and an indicator) or refuse.")] = (
         "fill"
@@ -174,7 +177,7 @@ def train(
     validation, test = (0.15 if share is None else share for share in (validation, test))
     settings = _training_options(
         {"cell": cell, "units": units, "depth": depth, "dropout": dropout, "scale": scale, "missing": missing,
-         "batch_size": batch_size, "tokens": tokens, "learning_rate": learning_rate, "epochs": epochs,
+         "causal": causal, "batch_size": batch_size, "tokens": tokens, "learning_rate": learning_rate, "epochs": epochs,
          "patience": patience, "seed": seed},
         memory=memory, validation=validation, test=test, history=history,
         forecast=horizon is not None or (task or "").casefold() == "forecast",
@@ -256,6 +259,7 @@ def predict(
     data = read_like(table, preparation.schema, forecast, per=preparation.per)
     _say(*(f"note: {note}" for note in data.notes))
     predictions = run.predict(data)
+    _say(*(f"note: {note}" for note in predictions.notes))
     if forecast is None and data.target is not None and has_targets(data):
         _print_scores(run.evaluate(data, part=Path(table).name), err=True)
     if out is not None:
@@ -271,17 +275,26 @@ def predict(
 @app.command()
 def stream(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Run directory that train wrote.")],
+    one_sequence: Annotated[
+        bool,
+        typer.Option(
+            "--one-sequence", help="The rows are one sequence in order: no sequence or time column is needed."
+        ),
+    ] = False,
 ) -> None:
     """Predict row by row: CSV with a header, or JSON lines, at the standard input; predictions go out at once."""
     choose_backend()
-    from .stream.lines import answers, written
+    from .stream.lines import answer_pieces, written
+    from .stream.records import pieces_of
     from .training.run import Run
 
     run = Run.load(directory)
     forecast = run.preparation.forecast
     if forecast is not None:
         print(f"forecasts of a sequence begin with its row {forecast.window}", file=sys.stderr)
-    for first, (table, as_json) in enumerate(answers(run, sys.stdin)):
+    pieces = pieces_of(sys.stdin.buffer)
+    found = answer_pieces(run, pieces, one_sequence=one_sequence, note=lambda said: _say(f"note: {said}"))
+    for first, (table, as_json) in enumerate(found):
         sys.stdout.buffer.write(written(table, as_json=as_json, header=first == 0))
         sys.stdout.flush()
 

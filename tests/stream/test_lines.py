@@ -18,7 +18,7 @@ from throughtime.data.sequences import SequenceData
 from throughtime.data.tables import read_like, read_table
 from throughtime.data.transforms import Preparation
 from throughtime.errors import ArgumentError, DataError
-from throughtime.stream.lines import answers
+from throughtime.stream.lines import answer_pieces, answers
 from throughtime.training.baselines import Baselines
 from throughtime.training.networks import build_network, feeds_of
 from throughtime.training.run import Run
@@ -152,7 +152,12 @@ def test_after_a_row_without_a_target_there_is_no_forecast() -> None:
 def test_a_time_is_written_as_what_it_was() -> None:
     run = run_of("steps")
     header = "who,day,x,on,shop"
-    for text, wanted in (("3", 3), ("3.5", 3.5), ("2024-05-01T23:00", "2024-05-01T23:00"), ("noon", "noon")):
+    for text, wanted in (
+        ("3", 3),
+        ("3.5", 3.5),
+        ("2024-05-01T23:00", "2024-05-01T23:00"),
+        ("31.12.2024", "31.12.2024"),
+    ):
         ((table, _),) = answers(run, [header, f"a,{text},1,true,n"])
         (found,) = table["day"].to_pylist()
         assert found == wanted and type(found) is type(wanted)
@@ -161,7 +166,9 @@ def test_a_time_is_written_as_what_it_was() -> None:
 def test_rows_without_a_sequence_or_time_column_are_one_sequence_and_are_counted() -> None:
     run = run_of("steps")
     new = rows_of("steps", seed=1).drop_columns(["load", "rain", "who", "day"])
-    tables = [table for table, _ in answers(run, ["\n", *csv_of(new)])]
+    with pytest.raises(DataError, match=r"has no column 'who', the run's sequence column.*one_sequence=True"):
+        next(answers(run, csv_of(new)))
+    tables = [table for table, _ in answers(run, ["\n", *csv_of(new)], one_sequence=True)]
     assert tables[0].column_names == ["step", "prediction_load", "prediction_rain"]
     assert [table["step"].to_pylist() for table in tables] == [[n] for n in range(new.num_rows)]
     table = pa.concat_tables([new]).append_column("who", pa.array(["z"] * new.num_rows))
@@ -173,21 +180,107 @@ def test_rows_without_a_sequence_or_time_column_are_one_sequence_and_are_counted
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (['who,day,X,on,shop', "a,0,1,true,n"], "line 2 has no column 'x', which the run needs. Did you mean 'X'"),
-        (["who,day,x,on,shop", "a,0,warm,true,n"], "line 2 has 'warm' in column 'x'; a number is needed"),
+        (['who,day,X,on,shop', "a,0,1,true,n"], "the header has no column 'x', which the run needs. Did you mean 'X'"),
+        (['who,day,x,on,shop,x', "a,0,1,true,n,2"], "line 1, the header, has more than one column named 'x'"),
+        (['who,Day,x,on,shop', "a,0,1,true,n"], "the header has no column 'day', the run's time column. Did you mean"),
+        (["who,day,x,on,shop", "a,0,warm,true,n"], "line 2: column 'x' holds 'warm', which is no number"),
+        (["who,day,x,on,shop", "a,0,1e999,true,n"], "line 2: column 'x' of input.csv has 1 infinite values"),
+        (["who,day,x,on,shop", ",0,1,true,n"], "line 2 has nothing in column 'who'"),
+        (["who,day,x,on,shop", "a,,1,true,n"], "line 2: time column 'day' is missing"),
+        (["who,day,x,on,shop", "a,5,1,true,n", "a,5,2,true,n"], "line 3 repeats the time 5 within its sequence"),
+        (["who,day,x,on,shop", "a,5,1,true,n", "a,2024-01-01,2,true,n"], "line 3: "),
+        (["who,day,x,on,shop", 'a,5,1,true,"n'], 'line 2 opens a quote (") that is never closed'),
+        (["who,day,x,on,shop"], "there is no row to predict"),
+        ([], "there is no row of column names"),
+        (["who,day,x,on,shop", "a,5,1,true,\udce4"], "line 2 is not UTF-8 text: it holds the bytes b'.xe4"),
+        (['{"who": [1], "day": 1, "x": 1, "on": 1, "shop": "n"}'], "line 1 has list in column 'who'"),
+        (['{"who": 1, "day": 1, "x": {}, "on": 1, "shop": "n"}'], "line 1: column 'x' holds dict of JSON"),
+        (['{"who": 1, "who": 2, "day": 1, "x": 1, "on": 1, "shop": "n"}'], "line 1 has more than one column"),
+        (['{"who": 1, "day": 1, "x": ' + "[" * 100_000], "line 1 holds JSON within JSON too deep"),
+        (['{"who": 1, "day": 1, "x": ' + "9" * 5000 + "}"], "line 1 is no JSON"),
+        (['{"who": 1, "day": 1, "x": ' + "9" * 4000 + ', "on": 1, "shop": "n"}'], "line 1: column 'x' of input.csv"),
+        (['{"who": 1, "day": 1, "x": 1, "on": 1, "shop": "\\ud800"}'], "line 1: column 'shop' holds '.ud800'"),
         (["who,day,x,on,shop", "", "a,0,1"], "line 3 has 3 fields, and the header 5"),
         (['{"x": 1', ""], "line 1 is no JSON"),
         (['{"x": 1, "on": true}'], "line 1 has no column 'shop'"),
-        (['{"who": "a", "x": 1, "on": true, "shop": "n"}', "[1]"], "line 2 is list in JSON"),
-        (["who;day;x;on;shop", "a;0;inf;true;n"], "column 'x' of line 2 has 1 infinite values"),
+        (['{"who": "a", "day": 1, "x": 1, "on": true, "shop": "n"}', "[1]"], "line 2 is list in JSON"),
+        (["who;day;x;on;shop", "a;0;inf;true;n"], "line 2: column 'x' of input.csv has 1 infinite values"),
         (["who,day,x,on,shop", "a,5,1,true,n", "b,3,1,true,n", "a,4,1,true,n"], "line 4 has the time 4, and the row"),
         (["who,day,x,on,shop", "a,2024-05-02,1,true,n", "a,2024-05-01T23:00,1,true,n"], "line 3 has the time 2024"),
     ],
 )  # fmt: skip
 def test_a_line_that_cannot_be_read_is_named_by_its_number(lines: list[str], message: str) -> None:
     run = run_of("steps")
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message.replace("(", r"\(").replace(")", r"\)")) as caught:
         list(answers(run, lines))
+    assert "\n" not in str(caught.value)
+
+
+def test_rows_before_one_that_is_refused_are_answered_and_all_that_is_there_is_at_once() -> None:
+    run = run_of("steps")
+    text = "who,day,x,on,shop\na,0,1,true,n\nb,0,2,true,n\na,1,warm,true,n\n"
+    for pieces in ([text], list(text), [text[:30], text[30:]]):
+        found = answer_pieces(run, pieces)
+        assert [next(found)[0]["who"].to_pylist() for _ in range(2)] == [["a"], ["b"]]
+        with pytest.raises(DataError, match="line 4: column 'x' holds 'warm'"):
+            next(found)
+
+    taken: list[str] = []
+
+    def lines() -> Any:
+        for line in text.splitlines(keepends=True)[:3]:
+            taken.append(line)
+            yield line
+
+    found = answer_pieces(run, lines())
+    next(found)
+    assert len(taken) == 2  # the answer to a row does not wait for the next
+
+
+def test_a_row_that_would_change_how_those_before_it_are_read_is_refused() -> None:
+    run = run_of("steps")
+    lines = ["who,day,x,on,shop\n", "a,2024-01-01,1,true,n\n", "a,2024-01-02 00:00+01:00,1,true,n\n"]
+    found = answers(run, lines)
+    next(found)
+    with pytest.raises(DataError, match="line 3: "):
+        next(found)
+
+
+def test_an_unknown_category_is_noted_once_a_column() -> None:
+    run, notes = run_of("steps"), list[str]()
+    lines = ["who,day,x,on,shop", "a,0,1,true,n", "a,1,1,true,new", "a,2,1,true,newer", "a,3,1,true,"]
+    assert len(list(answers(run, lines, note=notes.append))) == 4
+    (note,) = notes
+    assert "column 'shop' has 1 row of 1 with values that the training part does not have, or has once: 'new'" in note
+    table = pa.table(
+        {"who": ["a"] * 4, "day": range(4), "x": [1.0] * 4, "on": [True] * 4, "shop": ["n", "new", "new", "z"]}
+    )
+    predictions = run.predict(read(run, table))
+    assert len(predictions.notes) == 1 and "has 3 rows of 4" in predictions.notes[0]
+    assert "'new', 'z'; they are all read as one unknown value" in predictions.notes[0]
+    assert run.predict(read(run, table.slice(0, 1))).notes == ()
+
+
+def test_a_causal_run_of_our_own_answers_for_the_rows_so_far() -> None:
+    def causal(examples: Any) -> keras.Model:
+        return build_network(run_of("classify").preparation, examples, units=4, causal=True)
+
+    run = run_of("classify", causal)
+    new = rows_of("classify", seed=2).drop_columns(["label"])
+    seen: list[dict[str, Any]] = []
+    for place, ((table, _), given) in enumerate(zip(answers(run, csv_of(new)), new.to_pylist(), strict=True)):
+        seen.append(given)
+        if place % 9 == 8:
+            so_far = [one for one in seen if one["who"] == given["who"]]
+            expected = run.predict(read(run, pa.Table.from_pylist(so_far, new.schema))).table().to_pylist()[0]
+            assert table.to_pylist()[0]["probability_up"] == pytest.approx(expected["probability_up"], abs=1e-5)
+
+
+def test_series_that_end_before_a_window_is_full_are_noted() -> None:
+    run, notes = run_of("forecast", horizon=2, window=3), list[str]()
+    lines = ["who,day,x,on,shop,load,rain", *(f"a,{day},1,true,n,1,2" for day in range(3)), "b,0,1,true,n,1,2"]
+    assert len(list(answers(run, lines, note=notes.append))) == 1
+    assert notes == ["'b' ended before a forecast's window was full, and has no forecast."]
 
 
 def test_networks_that_look_ahead_and_known_covariates_are_refused() -> None:

@@ -132,3 +132,69 @@ def test_a_snapshot_that_does_not_fit_is_refused_with_the_reason() -> None:
     assert stream.snapshot() == kept
     many = tt.Stream(filled(keras.Sequential([keras.Input((None, 3)), layers.Dense(2)])), batch=2)
     many.restore(many.snapshot())  # a model without a state has an empty one
+
+
+def mutated(kept: bytes, rng: np.random.Generator) -> bytes:
+    """Snapshots as files and networks damage them, and as somebody writes them who knows the format."""
+    data, kind = bytearray(kept), rng.integers(0, 9)
+    places = rng.integers(0, len(kept), 4)
+    if kind == 0:
+        data[places[0]] ^= 1 << rng.integers(0, 8)
+    elif kind == 1:
+        del data[int(places[0]) :]
+    elif kind == 2:
+        data += rng.bytes(int(rng.integers(1, 40)))
+    elif kind == 3:
+        data[min(places) : max(places)] = b""
+    elif kind == 4:
+        data[min(places) : max(places)] = rng.bytes(max(places) - min(places))
+    elif kind == 5:
+        data = data + data
+    elif kind == 6:  # a field of the header: version, bytes a number, streams
+        place, size = [(8, 2), (10, 2), (12, 4)][rng.integers(0, 3)]
+        data[place : place + size] = rng.bytes(size)
+    elif kind == 7:
+        data = bytearray(kept[:8] + rng.bytes(int(rng.integers(0, 120))))
+    else:  # a state that is no number
+        place = 48 + 4 * int(rng.integers(0, (len(kept) - 52) // 4))
+        data[place : place + 4] = struct.pack("<f", rng.choice([np.nan, np.inf, -np.inf, 1e30]))
+    if rng.random() < 0.6 and len(data) >= 52:
+        data[-4:] = struct.pack("<I", zlib.crc32(bytes(data[:-4])))
+    return bytes(data)
+
+
+def fuzz(count: int, seed: int) -> dict[str, int]:
+    """How many mutations were restored, and how many refused; anything else fails."""
+    model = model_of()
+    stream = tt.Stream(model, batch=2)
+    pushed(stream, random(2, 3, 3))
+    kept, rng = stream.snapshot(), np.random.default_rng(seed)
+    found = {"tried": 0, "refused": 0, "restored": 0}
+    said: list[str] = []
+    for _ in range(count):
+        data = mutated(kept, rng)
+        found["tried"] += 1
+        try:
+            stream.restore(data)
+        except ArgumentError as error:
+            said.append(str(error))
+            assert stream.snapshot() == kept  # nothing of it went in
+            found["refused"] += 1
+        else:  # states of the right number, all of them numbers: what was written is what is there
+            assert stream.snapshot() == data
+            found["restored"] += 1
+            stream.restore(kept)
+    assert all(line and "\n" not in line for line in said)
+    return found
+
+
+def test_mutated_snapshots_are_refused_or_are_what_they_say() -> None:
+    found = fuzz(60, seed=0)
+    assert found["refused"] + found["restored"] == 60 and found["refused"] > 40
+
+
+@pytest.mark.thorough
+def test_thousands_of_mutated_snapshots_are_refused_or_are_what_they_say() -> None:
+    found = fuzz(4000, seed=1)
+    print(found)
+    assert found["refused"] + found["restored"] == 4000 and found["refused"] > 2500

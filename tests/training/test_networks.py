@@ -211,6 +211,30 @@ def test_numbers_a_step_are_causal_and_tags_look_both_ways(task: str, cell: str)
         np.testing.assert_array_equal(found[length <= 4], expected[length <= 4])
 
 
+def until(examples: Examples, steps: int) -> Examples:
+    """Each example cut off after so many steps."""
+    return replace(examples, lengths=np.minimum(examples.lengths, steps), targets=None, weights=None)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("task", ["classify", "regress", "tag", "steps"])
+def test_a_causal_network_answers_as_if_later_steps_had_not_come(task: str, depth: int) -> None:
+    preparation, examples = cases.prepared(cases.made(task))
+    model = cases.network(preparation, examples, cell=CELLS[task], causal=True, depth=depth)
+    if task in ("classify", "regress"):  # each answer is of the steps so far, whatever comes behind them
+        changed = until(with_later_steps_changed(examples, after=4), 4)
+        np.testing.assert_array_equal(answers(model, changed), answers(model, until(examples, 4)))
+        moved = np.abs(answers(model, until(examples, 4)) - answers(model, examples)) > 1e-4
+        assert moved[examples.lengths > 4].any(1).all()
+    else:
+        place = np.concatenate([np.arange(n) for n in examples.lengths])
+        expected, found = answers(model, examples), answers(model, with_later_steps_changed(examples, after=4))
+        assert (np.abs(found - expected) > 1e-4).any(1)[place >= 4].all()
+        np.testing.assert_array_equal(found[place < 4], expected[place < 4])
+    assert not any(isinstance(layer, layers.Bidirectional) for layer in model.layers)
+    assert not any(getattr(layer, "go_backwards", False) for layer in model.layers)
+
+
 @pytest.mark.parametrize("known", [(), ("price", "day")])
 def test_an_untrained_forecast_is_the_last_value(known: tuple[str, ...]) -> None:
     data = cases.series(known=known)

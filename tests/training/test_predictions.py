@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,16 @@ from pyarrow import csv, feather, parquet
 from throughtime.data.arrays import from_arrays
 from throughtime.data.sequences import Schema, SequenceData
 from throughtime.data.transforms import Preparation
-from throughtime.errors import DataError, RunError
+from throughtime.errors import BackendError, DataError, RunError
 from throughtime.ragged import Ragged
 from throughtime.training import predictions
-from throughtime.training.predictions import Predictions, answer, as_probabilities, predict_examples
+from throughtime.training.predictions import (
+    Predictions,
+    answer,
+    as_probabilities,
+    predict_examples,
+    unseen_categories,
+)
 
 LENGTHS = (4, 1, 11, 0, 2, 7, 7, 1, 0, 30, 3)
 
@@ -364,3 +371,51 @@ def test_a_column_of_the_users_own_is_not_lost_to_one_of_ours() -> None:
         "probability_a": [0.9, 0.2],
         "probability_b": [0.1, 0.8],
     }
+
+
+# Looks --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", cases.TASKS)
+def test_predictions_are_shown_as_the_first_rows_of_their_table(task: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = cases.series() if task == "forecast" else cases.sequences(task, (5, 1, 9, 12))
+    preparation, _ = cases.prepared(data)
+    rng, width = np.random.default_rng(0), len(preparation.classes) or 2
+    rows = {"forecast": (2, 3), "tag": (27,), "steps": (27,)}.get(task, (4,))
+    found = answered(data, rng.random((*rows, width)).astype("float32"), monkeypatch)
+    table, lines = found.table(), repr(found).splitlines()
+    shown = min(10, table.num_rows)
+    assert lines[0] == f"Predictions({data.schema.task}: {table.num_rows} rows)"
+    assert lines[1].split() == table.column_names
+    assert [line.split()[-1] for line in lines[2 : 2 + shown]] == [
+        f"{value:.6g}" if isinstance(value, float) else str(value) for value in table.columns[-1].to_pylist()[:shown]
+    ]
+    assert len({len(line) for line in lines[1 : 2 + shown]}) == 1  # columns stand below each other
+    assert lines[2 + shown :] == ([f"... {table.num_rows - 10} more rows"] if table.num_rows > 10 else [])
+
+
+def test_predictions_become_a_frame_and_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = cases.sequences("regress", (5, 1, 9))
+    found = answered(data, np.arange(6, dtype="float32").reshape(3, 2), monkeypatch)
+    frame = found.to_pandas()
+    assert frame.to_dict("list") == found.table().to_pydict()
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(BackendError, match="needs pandas: pip install pandas"):
+        found.to_pandas()
+
+
+def test_categories_that_training_does_not_have_are_counted() -> None:
+    """The count of a loop over the rows."""
+    rng = np.random.default_rng(3)
+    train = cases.with_categories(cases.sequences("steps"))
+    preparation = Preparation.fit(train)
+    levels = (("east", "north", "south", "up"), ("a", "z"))
+    codes = np.stack([rng.integers(-1, 4, train.steps), rng.integers(-1, 2, train.steps)], 1).astype(np.int32)
+    data = replace(train, categories=codes, levels=levels)
+    said = unseen_categories(preparation, data)
+    for column, name in enumerate(("shop", "day")):
+        labels = [levels[column][code] for code in codes[:, column] if code >= 0]
+        unknown = [label for label in labels if label not in preparation.vocabulary[column]]
+        assert f"column {name!r} has {len(unknown)} rows of {train.steps} " in said[name]
+        assert all(repr(label) in said[name] for label in set(unknown))
+    assert unseen_categories(preparation, train) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -338,6 +339,24 @@ def test_bad_settings_are_refused_at_the_door(settings: dict, message: str) -> N
 
 def test_a_seed_may_be_any_whole_number() -> None:
     assert len(train(rising_or_falling(), seed=10**12, epochs=1, **SMALL).history) == 1
+
+
+def test_a_causal_run_says_so_and_runs_of_versions_without_the_setting_go_on(tmp_path: Path) -> None:
+    data = rising_or_falling()
+    run = train(data, epochs=1, causal=True, out=tmp_path / "causal", **SMALL)
+    assert run.settings["causal"] and Run.load(tmp_path / "causal").settings["causal"]
+    with pytest.raises(RunError, match="causal was True, now False"):
+        train(data, epochs=1, out=tmp_path / "causal", resume=True, **SMALL)
+    train(data, epochs=1, out=tmp_path / "old", **SMALL)
+    stored = json.loads((tmp_path / "old" / "run.json").read_text())
+    del stored["settings"]["causal"]
+    (tmp_path / "old" / "run.json").write_text(json.dumps(stored))
+    assert train(data, epochs=1, out=tmp_path / "old", resume=True, **SMALL).history == stored["history"]
+    with pytest.raises(RunError, match="causal was False, now True"):
+        train(data, epochs=1, causal=True, out=tmp_path / "old", resume=True, **SMALL)
+    own = keras.Sequential([keras.Input((None, 2)), keras.layers.GRU(2), keras.layers.Dense(2)])
+    with pytest.raises(ArgumentError, match="causal=True is for the networks made here"):
+        train(data, model=own, causal=True, **SMALL)
 
 
 def test_a_finished_run_is_not_taken_for_one_of_other_settings(tmp_path: Path) -> None:

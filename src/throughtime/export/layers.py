@@ -11,7 +11,7 @@ from keras import layers
 
 from ..errors import ArgumentError, listed
 from ..stream.activations import name_of
-from ..stream.walking import said
+from ..stream.walking import full_key, said
 from .graph import Graph, IsMask, Value
 
 
@@ -213,6 +213,17 @@ def expand(graph: Graph, operation: Any, x: Any) -> Any:
     return Value(name, (*x.shape[:axis], 1, *x.shape[axis:]))
 
 
+def squeeze(graph: Graph, operation: Any, x: Any) -> Any:
+    if isinstance(x, IsMask):
+        return x
+    given = operation.axis if isinstance(operation.axis, list | tuple) else [operation.axis]
+    axes = sorted(axis % len(x.shape) for axis in given if axis is not None)
+    if not axes or any(x.shape[axis] != 1 for axis in axes):
+        raise ArgumentError(f"{said(operation)} has axis={operation.axis}; name axes of size 1.")
+    name = graph.one("Squeeze", x.name, graph.constant(axes, np.int64))
+    return Value(name, tuple(size for axis, size in enumerate(x.shape) if axis not in axes))
+
+
 def reduction(graph: Graph, operation: Any, x: Value) -> Value:
     axes = operation.axis if isinstance(operation.axis, list | tuple) else [operation.axis]
     axes = [axis % len(x.shape) for axis in axes]
@@ -226,19 +237,15 @@ def reduction(graph: Graph, operation: Any, x: Value) -> Value:
 
 
 def get_item(graph: Graph, operation: Any, x: Value, key: Any) -> Value:
-    keys = list(key) if isinstance(key, tuple) else [key]
-    if any(not isinstance(one, int | slice) and one is not Ellipsis for one in keys):
-        raise ArgumentError(f"{said(operation)} is indexed by {key!r}; numbers and slices are accepted.")
-    if Ellipsis in keys:
-        place = keys.index(Ellipsis)
-        keys[place : place + 1] = [slice(None)] * (len(x.shape) - len(keys) + 1)
-    keys += [slice(None)] * (len(x.shape) - len(keys))
+    keys = full_key(operation, key, len(x.shape))
     if keys[0] != slice(None):
         raise ArgumentError(f"{said(operation)} takes rows out of the batch; take features alone.")
     if len(keys) > 1 and keys[1] != slice(None) and len(x.shape) > 2:
         _refuse_padded(graph, operation, x)
-    name, shape, gone = x.name, list(x.shape), []
-    for axis, one in enumerate(keys):
+    name, shape, gone, axis = x.name, list(x.shape), [], 0
+    for one in keys:
+        if one is None:
+            continue
         if isinstance(one, int):
             name = graph.one("Gather", name, graph.constant([one], np.int64), axis=axis)
             gone.append(axis)
@@ -246,14 +253,20 @@ def get_item(graph: Graph, operation: Any, x: Value, key: Any) -> Value:
             size = x.shape[axis]
             if size is None:
                 raise ArgumentError(f"{said(operation)} takes {one!r} of an axis of any length; give it a size.")
-            chosen = range(size)[one]
-            ends = [np.iinfo(np.int64).max if one.stop is None else one.stop]
-            inputs = ([one.start or 0], ends, [axis], [one.step or 1])
+            first, stop, step = one.indices(size)
+            # Before the first element, which -1 is not for ONNX: there it is the last one.
+            inputs = ([first], [stop if stop >= 0 else -size - 1], [axis], [step])
             name = graph.one("Slice", name, *(graph.constant(given, np.int64) for given in inputs))
-            shape[axis] = len(chosen)
+            shape[axis] = len(range(first, stop, step))
+        axis += 1
     if gone:
         name = graph.one("Squeeze", name, graph.constant(gone, np.int64))
-    return Value(name, tuple(size for axis, size in enumerate(shape) if axis not in gone))
+    kept = iter([size for axis, size in enumerate(shape) if axis not in gone])
+    sizes = [1 if one is None else next(kept) for one in keys if not isinstance(one, int)]
+    added = [place for place, one in enumerate(one for one in keys if not isinstance(one, int)) if one is None]
+    if added:
+        name = graph.one("Unsqueeze", name, graph.constant(added, np.int64))
+    return Value(name, tuple(sizes))
 
 
 def masks(graph: Graph, operation: Any, *args: Any, **kwargs: Any) -> IsMask:
@@ -307,6 +320,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "Cast": cast,
     "ExpandDims": expand,
     "GetItem": get_item,
+    "Squeeze": squeeze,
     "Concatenate": concatenate,
-    **dict.fromkeys(("NotEqual", "Any", "Squeeze", "LogicalOr", "ZerosLike", "OnesLike"), masks),
+    **dict.fromkeys(("NotEqual", "Any", "LogicalOr", "ZerosLike", "OnesLike"), masks),
 }

@@ -21,8 +21,8 @@ _POOLED = "answers from all steps together; the last state (return_sequences=Fal
 
 _REASONS: dict[type, str] = {
     layers.Bidirectional: (
-        "reads the sequence from its end as well, which has not come yet; train with a forward layer alone, or predict "
-        "whole sequences"
+        "reads the sequence from its end as well, which has not come yet; train with causal=True (--causal on the "
+        "command line), give a model of forward layers alone, or predict whole sequences"
     ),
     **dict.fromkeys(
         (

@@ -161,7 +161,15 @@ class Stream:
             )
         if count != len(rows):
             raise ArgumentError(f"the snapshot is of {count} streams, and is to be restored to {len(rows)}.")
-        values = np.frombuffer(data[_HEADER.size : -4], dtype).reshape(count, -1)
+        width = sum(state[0].size for state in self._plan.states)
+        if len(data) != _HEADER.size + 4 + count * width * size:  # a checksum that fits says nothing of the length
+            raise ArgumentError(
+                f"the snapshot is damaged: it has {len(data)} bytes, and {count} streams of {width} numbers take "
+                f"{_HEADER.size + 4 + count * width * size}."
+            )
+        values = np.frombuffer(data[_HEADER.size : -4], dtype).reshape(count, width)
+        if not np.isfinite(values).all():
+            raise ArgumentError("the snapshot is damaged: it holds states that are NaN or infinite, for good.")
         place = 0
         for state in self._plan.states:
             width = state[0].size

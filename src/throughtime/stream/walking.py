@@ -6,6 +6,7 @@ layer to a function; nested models are gone through, everything else is the func
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -95,3 +96,44 @@ def said(layer: Any) -> str:
     """A layer in a message: ``layer 'gru_1' (GRU)``, or ``operation 'add' (Add)`` for one that is no layer."""
     kind = "layer" if isinstance(layer, keras.Layer) else "operation"
     return f"{kind} {layer.name!r} ({type(layer).__name__})"
+
+
+def full_key(operation: Any, key: Any, rank: int) -> list[int | slice | None]:
+    """What an operation ``x[key]`` takes of each axis of ``x``: a number, a slice, or None for a new axis.
+
+    A saved model holds a list where the model in memory has a tuple, so both are read alike. A slice of the whole axis
+    is ``slice(None)``, however it is written.
+
+    Args:
+        rank: of ``x``, batch and time included.
+
+    Raises:
+        ArgumentError: an array of indices or of booleans.
+
+    Example:
+        >>> full_key(None, [Ellipsis, slice(0, None), 3], 4)
+        [slice(None, None, None), slice(None, None, None), slice(None, None, None), 3]
+    """
+    keys = list(key) if isinstance(key, tuple | list) else [key]
+    places = [place for place, one in enumerate(keys) if one is Ellipsis]
+    used = sum(one is not None and one is not Ellipsis for one in keys)
+    rest: list[Any] = [slice(None)] * (rank - used)
+    if places:
+        keys[places[0] : places[0] + 1] = rest
+    else:
+        keys += rest
+    found: list[int | slice | None] = []
+    for one in keys:
+        if one is None:
+            found.append(None)
+        elif isinstance(one, slice):
+            whole = one.start in (None, 0) and one.stop is None and one.step in (None, 1)
+            found.append(slice(None) if whole else one)
+        else:
+            try:
+                found.append(operator.index(one))
+            except TypeError as error:
+                raise ArgumentError(
+                    f"{said(operation)} is indexed by {key!r}; numbers, slices, ... and None are accepted."
+                ) from error
+    return found

@@ -7,6 +7,9 @@ regress a step      a forward cell -> dense at each step (a measurement at t is 
 forecast            the window less its last value -> forward cell -> dense, plus a linear path, plus the last value
                     (the highway of LSTNet, Lai et al. 2018; the last-value normalisation of NLinear, Zeng et al. 2023)
 
+With causal=True the cells of the first two run forward alone, so that each answer is of the steps so far and the
+network can be streamed; the other two look at no later step anyway.
+
 The mask is an input of its own and is passed to each layer that needs it, so it cannot get lost on the way. Every
 initializer and dropout has a seed of its own, so a network is repeatable and the user's random state is not touched.
 """
@@ -38,6 +41,7 @@ def build_network(
     units: int = 64,
     depth: int = 1,
     dropout: float = 0.3,
+    causal: bool = False,
     seed: int = 0,
 ) -> keras.Model:
     """An uncompiled model for what was prepared; its inputs are named as ``Batches`` feeds them.
@@ -48,6 +52,7 @@ def build_network(
         units: of each recurrent layer (of each direction).
         depth: recurrent layers.
         dropout: share of the recurrent layers' outputs that is dropped in training.
+        causal: no layer reads the sequence from its end.
         seed: of the initial weights and of dropout.
     """
     make = _Seeded(cell, units, dropout, (number % 2**31 for number in itertools.count(1000 * int(seed))))
@@ -57,7 +62,7 @@ def build_network(
     mask = inputs["mask"] = layers.Input((None,), dtype="bool", name="mask")
     per_step = examples.per == "step"
     outputs, activation = _outputs(preparation)
-    both_ways = not per_step or activation == "softmax"
+    both_ways = not causal and (not per_step or activation == "softmax")
     hidden = features
     for _ in range(depth):
         forward = make.cell(return_sequences=True)

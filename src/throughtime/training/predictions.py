@@ -17,12 +17,13 @@ from ..data.examples import Examples
 from ..data.sequences import Schema, SequenceData
 from ..data.stamps import write_times
 from ..data.transforms import Preparation
-from ..errors import ArgumentError, DataError, RunError, listed
+from ..errors import ArgumentError, BackendError, DataError, RunError, listed
 from ..files import path_of, write_aside
 from ..files import refuse_unwritable as refuse_unwritable_path
 from ..ragged import Ragged
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 # What begins a formula in Excel, LibreOffice or Google Sheets.
@@ -68,7 +69,7 @@ def as_probabilities(outputs: np.ndarray, classes: int) -> np.ndarray:
     return outputs
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Predictions:
     """The answers for B sequences.
 
@@ -79,6 +80,7 @@ class Predictions:
         classes: the labels in the order of the probabilities.
         ids: ``(B,)`` names of the sequences.
         time: forecasts: ``(B, horizon)`` time stamps where the table has a time column; one a step: ``(N,)``.
+        notes: what the answers rest on that the user may not know, such as categories that training never showed.
     """
 
     schema: Schema
@@ -87,6 +89,34 @@ class Predictions:
     probabilities: Any = None
     classes: tuple[Any, ...] = ()
     time: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """The first rows, as a table."""
+        table = self.table()
+        rows = [
+            table.column_names,
+            *([_shown(value) for value in row.values()] for row in table.slice(0, 10).to_pylist()),
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+        more = [f"... {table.num_rows - 10:,} more rows"] if table.num_rows > 10 else []
+        count = f"{table.num_rows:,} row{'s' * (table.num_rows != 1)}"
+        return "\n".join([f"Predictions({self.schema.task}: {count})", *lines, *more, *self.notes])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The rows of ``table()`` as a pandas DataFrame.
+
+        Raises:
+            BackendError: pandas is not installed.
+        """
+        try:
+            import pandas  # noqa: F401
+        except ImportError as error:
+            raise BackendError(
+                "to_pandas() needs pandas: pip install pandas. table() gives the same rows as a pyarrow Table."
+            ) from error
+        return self.table().to_pandas()
 
     def table(self) -> pa.Table:
         """A row a sequence, a time step, or a step ahead, with the columns "prediction" and "probability_<label>".
@@ -201,6 +231,28 @@ def write_table(table: pa.Table, target: Any, suffix: str) -> None:
         feather.write_feather(table, target, compression="uncompressed")
 
 
+def _shown(value: Any) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def unseen_categories(preparation: Preparation, data: SequenceData) -> dict[str, str]:
+    """For each category column with labels that the run has no code for, what to say of it."""
+    found: dict[str, str] = {}
+    for column, (name, labels) in enumerate(zip(preparation.schema.categories, preparation.vocabulary, strict=True)):
+        known, levels = set(labels), data.levels[column]
+        counts = np.bincount(data.categories[:, column] + 1, minlength=len(levels) + 1)[1:]
+        unseen = [code for code in np.flatnonzero(counts).tolist() if levels[code] not in known]
+        if unseen:
+            rows = int(counts[unseen].sum())
+            most = sorted(unseen, key=lambda code: -counts[code])
+            found[name] = (
+                f"column {name!r} has {rows:,} row{'s' * (rows != 1)} of {data.steps:,} with values that the training "
+                f"part does not have, or has once: {listed([levels[code] for code in most], 3)}; they are all read as "
+                "one unknown value."
+            )
+    return found
+
+
 def answer(
     model: keras.Model, preparation: Preparation, data: SequenceData, *, feeds: Any, pad_value: float = 0.0
 ) -> Predictions:
@@ -216,6 +268,7 @@ def answer(
             values=preparation.outputs.invert(scaled),
             ids=data.ids,
             time=_times_ahead(data, preparation, last, preparation.forecast.horizon),
+            notes=tuple(unseen_categories(preparation, data).values()),
         )
     examples = preparation.apply(data, targets=False)
     outputs = predict_examples(model, examples, feeds, pad_value=pad_value)
@@ -231,6 +284,7 @@ def answer(
         probabilities=probabilities,
         classes=preparation.classes,
         time=data.time if per_step else None,
+        notes=tuple(unseen_categories(preparation, data).values()),
     )
 
 

@@ -26,6 +26,7 @@ class Settings:
         units: of a recurrent layer, in each direction.
         depth: recurrent layers.
         dropout: share of hidden outputs dropped in training.
+        causal: no layer reads a sequence from its end.
         scale: scaler of numbers, "standard", "minmax", "robust" or "none".
         missing: "fill" or "refuse".
         batch_size: most sequences of a batch; or ``tokens``, most padded time steps of one.
@@ -41,6 +42,7 @@ class Settings:
     units: int = 64
     depth: int = 1
     dropout: float = 0.3
+    causal: bool = False
     scale: Scale = "standard"
     missing: Missing = "fill"
     batch_size: int | None = None
@@ -65,6 +67,10 @@ class Settings:
             raise ArgumentError(f"seed={self.seed!r}; give a whole number of at least 0.")
         if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
             raise ArgumentError(f"dropout={self.dropout!r}; give a share from 0 up to, not including, 1.")
+        if not isinstance(self.causal, bool):
+            raise ArgumentError(f"causal={self.causal!r}; give True or False.")
+        if self.causal and self.cell == "model":
+            raise ArgumentError("causal=True is for the networks made here; a model= of yours reads as it was built.")
         for name in ("learning_rate", "clipnorm"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and value > 0):

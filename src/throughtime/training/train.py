@@ -67,6 +67,7 @@ def train(
     units: int = 64,
     depth: int = 1,
     dropout: float = 0.3,
+    causal: bool = False,
     scale: Scale = "standard",
     missing: Missing = "fill",
     batch_size: int | None = None,
@@ -96,6 +97,8 @@ def train(
         cell: "lstm", "gru", "rnn", "mingru", "minlstm" or "lru".
         units: of a recurrent layer, in each direction; ``depth``: recurrent layers; ``dropout``: share of hidden
             outputs dropped in training.
+        causal: the network looks at no later step, so that ``Stream`` and ``RunStream`` take it. Forecasts and numbers
+            a step do not look ahead in any case.
         scale: scaler of numbers, "standard", "minmax", "robust" or "none"; ``missing``: "fill" or "refuse".
         batch_size: most sequences of a batch; or ``tokens``, most padded time steps of one.
         buckets: most padded lengths; by default 8 with ``tokens``, else one for every three batches, at most 8.
@@ -126,10 +129,9 @@ def train(
         True
     """
     asked = Settings(
-        cell="model" if model is not None else cell, units=units, depth=depth, dropout=dropout, scale=scale,
-        missing=missing, batch_size=batch_size,
-        tokens=tokens, buckets=buckets, learning_rate=learning_rate, clipnorm=clipnorm, epochs=epochs,
-        patience=patience, seed=seed,
+        cell="model" if model is not None else cell, units=units, depth=depth, dropout=dropout, causal=causal,
+        scale=scale, missing=missing, batch_size=batch_size, tokens=tokens, buckets=buckets,
+        learning_rate=learning_rate, clipnorm=clipnorm, epochs=epochs, patience=patience, seed=seed,
     )  # fmt: skip
     if memory is not None:
         byte_count(memory)  # refused here rather than after the data is prepared
@@ -157,7 +159,7 @@ def train(
     if model is None:
         model = build_network(
             preparation, examples, cell=asked.cell, units=units, depth=depth, dropout=dropout,  # type: ignore[arg-type]
-            seed=seed,
+            causal=causal, seed=seed,
         )  # fmt: skip
     if memory is not None:
         set_memory(model, memory)
@@ -192,6 +194,8 @@ def train(
         "data": data_fingerprint(examples),
         "validation": data_fingerprint(held_out),
     }
+    if not causal:  # an unfinished run of a version without it goes on
+        del fingerprint["causal"]
     model.optimizer.build(model.trainable_variables)
     flow = RecordedFlow(model, Batches(examples, **batching | {"batch_size": SEQUENCES, "tokens": None, "buckets": 1}))
     flow.measure("start")
@@ -273,8 +277,8 @@ def _finished(path: Path, asked: Settings) -> Run:
     run = Run.load(path)
     (path / "checkpoint.npz").unlink(missing_ok=True)  # of a process that was killed between the two
     given = {name: value for name, value in asdict(asked).items() if value is not None}
-    other = [f"{name} was {run.settings.get(name)!r}, now {value!r}" for name, value in given.items()
-             if run.settings.get(name) != value]  # fmt: skip
+    before = asdict(Settings()) | run.settings  # a run of an older version lacks what was added since
+    other = [f"{name} was {before[name]!r}, now {value!r}" for name, value in given.items() if before[name] != value]
     if other:
         raise RunError(f"{path} holds a finished run of other settings: {'; '.join(other)}. Choose another directory.")
     return run
