@@ -121,6 +121,16 @@ def test_calendars_go_on_as_those_of_pandas() -> None:
         check(seed)
 
 
+def test_a_weekend_that_was_passed_once_is_seen() -> None:
+    """By any three days or more around it, as pandas.infer_freq sees it."""
+    for first in range(5):
+        for count in range(3, 12):
+            every = pd.bdate_range("2024-01-01", periods=30)[first:].as_unit("ns").to_numpy()
+            shown = every[:count]
+            if (np.diff(shown) > np.timedelta64(1, "D")).any():
+                np.testing.assert_array_equal(following_times(shown, 10), every[count : count + 10], str(shown))
+
+
 @pytest.mark.thorough
 def test_calendars_go_on_in_thousands_of_draws() -> None:
     # 1 of 4,000 draws cannot be told: quarters whose last days were all business days so far.

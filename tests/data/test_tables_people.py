@@ -350,6 +350,15 @@ def test_identifiers_of_many_digits(tmp_path):
     assert said(series(tmp_path, {"k": ids}), "'k' is kept as text", "longer than numbers hold")
 
 
+def test_a_row_that_is_no_row_of_the_series_is_named(tmp_path):
+    with refused(DataError, "'t' is not all numbers", "'Total' in row 41"):
+        read_table(csv(tmp_path, "\n".join(["t,y", *SERIES, "Total,80.5"])), time="t", target="y", horizon=1)
+    with refused(DataError, "'t' is not all numbers", "'s' in row 1"):
+        read_table(csv(tmp_path, "\n".join(["t,y", "s,mbar", *SERIES])), time="t", target="y", horizon=1)
+    with refused(DataError, "line 42 holds a zero byte"):
+        read_table(csv(tmp_path, "\n".join(["t,y", *SERIES, "\0\0\0"])), time="t", target="y", horizon=1)
+
+
 def test_long_values_and_open_quotes_are_named(tmp_path):
     long = ["ab"] * 9
     long[4] = "b" * 3_000_000

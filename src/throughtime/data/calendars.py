@@ -248,10 +248,12 @@ def _open_days(days: np.ndarray, *, sure: bool) -> np.ndarray | None:
         return None
     share = (present[inside].sum() + 1) / (inside.sum() + 2)
     # What is left out once may be a gap, if it is not a Saturday and a Sunday.
-    shut = np.setdiff1d(np.arange(7), opened)
+    shut = np.setdiff1d(weekday, opened)
     weeks = np.bincount(weekday, minlength=7)[shut].min()
     if share < 0.5 or (1 - share) ** closed > CHANCE or weeks < (1 if shut.tolist() == [5, 6] else 2):
         return None
+    if shut.tolist() == [5, 6]:
+        opened = np.arange(5)  # of a few days around a weekend not all have been passed
     if not sure and (len(every) < 21 or share < LEAST_PRESENT):
         return None
     if sure and len(opened) < 4 and len(every) < 21:

@@ -48,6 +48,9 @@ def choose_encoding(name: str, sample: bytes, given: str | None, recorded: str |
         if recorded is not None and codecs.lookup(recorded).name.startswith(("utf-16", "utf-32")):
             return recorded
         even, odd = sample[::2].count(b"\0"), sample[1::2].count(b"\0")
+        if (even + odd) * 10 < len(sample):
+            line = sample.count(b"\n", 0, sample.index(b"\0")) + 1
+            raise DataError(f"{name} is damaged, or no text: line {line} holds a zero byte; write the file again.")
         order = "utf-16-le" if odd > even else "utf-16-be"
         raise DataError(
             f"{name} is not UTF-8 text: it holds zero bytes, as UTF-16 text without a mark does; say "

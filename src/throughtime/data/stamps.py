@@ -117,7 +117,7 @@ def _or_dates(
         f"The whole numbers of time column {name!r} are dates, such as {int(numbers[0])} for "
         f"{str(dates[0])[: {6: 7, 8: 10}.get(len(str(int(numbers[0]))), 16)]}: they are sorted, and go on, as dates."
     )
-    return dates, Stamps(type=stamps.type, format=format)
+    return dates, Stamps(type="int64" if stamps.type.startswith("decimal") else stamps.type, format=format)
 
 
 def _dates_of_digits(numbers: np.ndarray) -> tuple[str | None, np.ndarray | None]:
@@ -375,6 +375,10 @@ def uneven(time: np.ndarray, offsets: np.ndarray, stamps: Stamps | None = None) 
     )
     if calendar is not None and not calendar.sure:
         said += " Its time stamps go on by the median step of each series."
+    elif (
+        calendar is not None and dates and calendar.kind == "step" and calendar.step != middle / np.timedelta64(1, "ns")
+    ):
+        said += f" Its time stamps go on every {_span(np.timedelta64(int(calendar.step), 'ns'))}."
     skipped = _skipped_hours(time, offsets, middle) if dates and zone is None else ""
     return said + skipped
 

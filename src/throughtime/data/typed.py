@@ -148,6 +148,9 @@ class Typed:
             verdict = decide(texts)
             if verdict.kind == "numbers":
                 return _laid(verdict.values, index)
+            if verdict.kind == "text" and _few(verdict, texts):
+                words = self._why_text(index, texts, verdict)
+                raise DataError(f"time column {name!r} is not all numbers: {words}; mend it, or leave this row out.")
         return column
 
     def _hand_out(self, name: str) -> pa.ChunkedArray:
@@ -300,7 +303,7 @@ class Typed:
                 f"column {name!r} of {self.source} mixes decimal commas and decimal points, {listed(shown)}; write it "
                 f"in one way, leave it out with features=, or keep it text with dtypes={{{name!r}: 'category'}}."
             )
-        words = self._why_text(name, index, texts, missing, verdict)
+        words = self._why_text(index, texts, verdict)
         if dtype is not None:
             raise DataError(
                 f"column {name!r} is to be read as numbers, and {words}; mend it, or leave the field empty."
@@ -377,7 +380,8 @@ class Typed:
         if verdict.placeholders:
             self.notes.append(f"Column {name!r}: {listed(verdict.placeholders, 3)} taken as missing.")
 
-    def _why_text(self, name: str, index: pa.Array, texts: pa.Array, missing: pa.Array, verdict: Verdict) -> str:
+    @staticmethod
+    def _why_text(index: pa.Array, texts: pa.Array, verdict: Verdict) -> str:
         shown = [texts[i].as_py()[:60] for i in verdict.odd]
         if verdict.kind == "units":
             return f"it holds numbers in different units, {shown[0]!r} and {shown[1]!r}"
