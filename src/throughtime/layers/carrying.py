@@ -9,7 +9,7 @@ What a user sees and sets:
 - ``layer.states`` are the states that the next ``predict``, ``evaluate`` or plain call starts from.
   ``layer.states[i].assign(value)`` sets the state of training as well: the next call starts from the value, whatever
   its mode.
-- ``layer.training_states`` are those that the next training step starts from. Assigning to them leaves the others alone.
+- ``layer.training_states`` are those that the next training step starts from. Assigning to them leaves others alone.
 """
 
 from __future__ import annotations
