@@ -1,4 +1,4 @@
-"""What a framework exports computes what the model does, in a process that knows neither Keras nor throughtime."""
+"""What a framework exports computes what the model does, in a process that knows nothing of throughtime."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_an_exported_model_runs_without_throughtime(way: str, tmp_path: Path) ->
     np.save(tmp_path / "x.npy", x)
     program = (
         f"import sys\nimport numpy as np\npath, x = {str(path)!r}, np.load({str(tmp_path / 'x.npy')!r})\n"
-        f"{ELSEWHERE[way]}\nassert not {{'keras', 'throughtime'}} & set(sys.modules)\n"
+        f"{ELSEWHERE[way]}\nassert 'throughtime' not in sys.modules\n"
         f"np.save({str(tmp_path / 'y.npy')!r}, y)"
     )
     run = [sys.executable, "-W", "ignore", "-c", program]
