@@ -41,6 +41,20 @@ void add_bias(const float *gates, int tokens, int P, float *bias) {
   }
 }
 
+// Units that fill up the last panel have weights of zero. Infinity times zero is no number, and as a factor of the next
+// product it would make one of every unit.
+template <int WIDE>
+TT_INLINE void clear_padding(int rows, float *last_panel, int used) {
+  alignas(64) static constexpr float kLane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  const V count = splat(static_cast<float>(used));
+  for (int row = 0; row < rows; ++row) {
+    for (int column = 0; column < WIDE; column += TT_LANES) {
+      float *const at = last_panel + row * WIDE + column;
+      store(at, load(kLane + column % 16) < count ? load(at) : V{});
+    }
+  }
+}
+
 template <int32_t CELL>
 void backward_shard(const BackwardWork &work) {
   using Cell = Plan<CELL>;
@@ -62,6 +76,7 @@ void backward_shard(const BackwardWork &work) {
   const Event *begin = event_at(first_begin, shard.events, end_step);  // one past the next
   const Event *end = event_at(first_end, shard.events, end_step);
   [[maybe_unused]] const Candidate candidate = candidate_of(work.problem->cell);
+  const int used = H % 16;  // of the last panel, where not all are
   const auto clear = [&](float *panels, int row) {
     for (int panel = 0; panel < P; ++panel) __builtin_memset(panels + panel * state + row * 16, 0, 64);
   };
@@ -121,6 +136,11 @@ void backward_shard(const BackwardWork &work) {
                          dh + panel * state, dc + panel * state);
         }
       }
+      float *const last_gates = step_gates + (P - 1) * gate_panel, *const last_dh = dh + (P - 1) * state;
+      if (CELL != TT_LRU && used != 0) {
+        clear_padding<kWide>(live, last_gates, used);
+        clear_padding<16>(live, last_dh, used);
+      }
       if constexpr (CELL == TT_GRU_RESET_BEFORE) {
         each_group<1, 2>(P, state, [&](auto width, int group, size_t offset, size_t part) {
           product<width.kTile, kWide, 16, 16, Start::kZero>(
@@ -130,6 +150,10 @@ void backward_shard(const BackwardWork &work) {
         for (int panel = 0; panel < P; ++panel) {
           Cell::reset_backward(live, step_gates + panel * gate_panel, h_before + panel * token_panel,
                                dreset + panel * state, dh + panel * state);
+        }
+        if (used != 0) {
+          clear_padding<kWide>(live, last_gates, used);
+          clear_padding<16>(live, last_dh, used);
         }
       }
       if constexpr (Cell::kHs > 0) {

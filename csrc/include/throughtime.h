@@ -78,7 +78,7 @@ typedef struct {
   int32_t reverse;          /* 0 or 1: process the container from its last step to its first */
   int32_t masked_output;    /* TT_MASKED_REPEATS or TT_MASKED_ZERO */
   int32_t leading_initial;  /* what "the last output" is before the first valid step: 0 zero, 1 the initial h */
-  int32_t threads;          /* 0: THROUGHTIME_THREADS, or as many as cores that this process may run on */
+  int32_t threads;          /* 0: as tt_threads says */
   int32_t isa;              /* TT_ISA_AUTO: THROUGHTIME_ISA (avx512, avx2, portable), or the best there is */
   int64_t keep_bytes;       /* activations of a forward pass with a ticket hold at most so many bytes; what is not kept
                                is computed again in the backward pass, whose results are the same to the bit. Where no
@@ -185,7 +185,9 @@ TT_API int32_t tt_abi_version(void);
 TT_API int32_t tt_isa(void);
 TT_API int32_t tt_isa_supported(int32_t isa);
 
-/* Threads that `threads` = 0 stands for. */
+/* Threads that `threads` = 0 stands for: THROUGHTIME_THREADS; or the cores that this process may run on, but no more than
+ * OMP_NUM_THREADS says, nor than the CPU quota of its control group (cgroup v1 or v2, under /sys/fs/cgroup or the folder
+ * THROUGHTIME_CGROUP) keeps busy. */
 TT_API int32_t tt_threads(void);
 
 /* Fused multiply-adds of registers alone for about `seconds` on `threads` threads at once: GFLOP/s of all together, the

@@ -14,7 +14,9 @@ import pytest
 import throughtime as tt
 from throughtime.errors import ArgumentError, BackendError
 from throughtime.gradients import history, monitor
+from throughtime.gradients.arming import Armed
 from throughtime.gradients.flow import LayerFlow
+from throughtime.gradients.guarded import GuardedStep
 from throughtime.kernels import native
 
 pytestmark = pytest.mark.backend
@@ -270,6 +272,35 @@ def test_a_training_that_is_broken_off_leaves_no_open_tap(again: bool) -> None:
         model.fit(Parts(), shuffle=False, verbose=0)
     assert not any(taps(model))
     assert [native.tapped(tap) for tap in left] == [None] * 3
+
+
+HOOKS = ("on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_epoch_end", "within the step")
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_taps_are_shut_and_functions_are_back_wherever_a_training_is_broken_off(hook: str, monkeypatch: Any) -> None:
+    opened: set[int] = set()
+    monkeypatch.setattr(monitor.native, "open_tap", lambda tap: opened.add(tap))
+    monkeypatch.setattr(monitor.native, "shut_tap", lambda tap: opened.discard(tap))
+    model, seen, guard, stop = network(tt), tt.GradientMonitor(every=1), tt.Guard(), keras.callbacks.Callback()
+    model.compile("adam", "mse")
+
+    def interrupt(*given: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    if hook == "within the step":
+        monkeypatch.setattr(GuardedStep, "__call__", interrupt)
+    else:
+        setattr(stop, hook, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(Parts(), shuffle=False, callbacks=[seen, guard, stop], verbose=0)
+    assert not opened
+    monkeypatch.undo()
+    steps = guard.steps
+    model.fit(Parts(), shuffle=False, verbose=0)  # of its own: what was armed steps aside
+    assert guard.steps == steps and not isinstance(model.train_function, Armed)
+    model.fit(Parts(), shuffle=False, callbacks=[guard, seen], verbose=0)
+    assert not any(taps(model)) and guard.steps == steps + len(Parts())
 
 
 # What is seen, and what is not --------------------------------------------------------------------------------------

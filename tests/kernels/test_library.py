@@ -133,3 +133,36 @@ def test_the_peak_is_measured() -> None:
         assert native.peak_gflops(isa, threads=1, seconds=0.001) > 0
     with pytest.raises(ArgumentError, match="isa='sse9' is not accepted"):
         native.peak_gflops("sse9")
+
+
+THREADS = {"THROUGHTIME_THREADS": "", "OMP_NUM_THREADS": ""}
+HERE = len(os.sched_getaffinity(0))
+
+
+def test_there_are_no_more_threads_than_openmp_is_to_have() -> None:
+    assert in_a_process("print(native.threads())", **THREADS | {"OMP_NUM_THREADS": "1"}) == "1"
+    assert in_a_process("print(native.threads())", **THREADS | {"OMP_NUM_THREADS": "9999"}) == str(HERE)
+    both = {"OMP_NUM_THREADS": "1", "THROUGHTIME_THREADS": "3"}
+    assert in_a_process("print(native.threads())", **THREADS | both) == "3"
+
+
+@pytest.mark.parametrize(
+    ("files", "processors"),
+    [
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "900000000 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "20000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu.max": "no number\n"}, None),
+        ({}, None),
+    ],
+)
+def test_there_are_no_more_threads_than_the_quota_of_a_container(
+    files: dict[str, str], processors: int | None, tmp_path: Path
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    found = in_a_process("print(native.threads())", **THREADS | {"THROUGHTIME_CGROUP": str(tmp_path)})
+    assert found == str(processors or HERE)

@@ -18,6 +18,7 @@ import numpy as np
 from keras import ops
 
 from ..errors import ArgumentError, BackendError, NonFiniteLossError, counted
+from .arming import Step, arm, disarm
 from .guarded import GuardedStep
 from .locating import NonFinite, locate, loss_with
 
@@ -182,6 +183,10 @@ class Guard(keras.callbacks.Callback):
 
     # What Keras calls -------------------------------------------------------------------------------------------------
 
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        disarm(model)  # what a training that was broken off has left
+
     def on_train_begin(self, logs: Any = None) -> None:
         model = self.model
         self._refuse(model)
@@ -212,12 +217,16 @@ class Guard(keras.callbacks.Callback):
         self._epoch = epoch
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if not self._guarded.serves(self._guarded.model) and not isinstance(self._guarded.model.train_function, Armed):
+        if not self._guarded.serves(self._guarded.model):
             self._step = GuardedStep(self.model)  # another callback had the step compiled anew
         # Ours is there for one step alone: whatever interrupts a training, the model is as it was.
-        if Armed.disarm(self._guarded.model):
+        if arm(self._guarded.model, self._run):
             raise ArgumentError("two Guards are in the callbacks of one fit; one is accepted.")
-        self._guarded.model.__dict__["train_function"] = Armed(self)
+
+    def _run(self, before: Step, *given: Any) -> Any:
+        step = self._guarded
+        step.threshold, step.share = np.float32(self.threshold), np.float32(self._share)
+        return step(*given)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         step = self._guarded
@@ -426,27 +435,6 @@ def _values(variables: list[keras.Variable]) -> list[np.ndarray]:
 
 def _numpy(batch: Any) -> Any:
     return keras.tree.map_structure(lambda one: None if one is None else np.array(ops.convert_to_numpy(one)), batch)
-
-
-class Armed:
-    """A model's ``train_function`` for one step."""
-
-    def __init__(self, guard: Guard) -> None:
-        self.guard, self.before = guard, guard._guarded.model.train_function
-
-    @staticmethod
-    def disarm(model: keras.Model) -> bool:
-        """Whether there was one."""
-        armed = model.train_function
-        if isinstance(armed, Armed):
-            model.__dict__["train_function"] = armed.before
-        return isinstance(armed, Armed)
-
-    def __call__(self, *given: Any) -> Any:
-        step = self.guard._guarded
-        self.disarm(step.model)
-        step.threshold, step.share = np.float32(self.guard.threshold), np.float32(self.guard._share)
-        return step(*given)
 
 
 def _not_finite(count: int) -> str:

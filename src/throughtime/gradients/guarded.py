@@ -18,6 +18,7 @@ import numpy as np
 from keras import ops
 
 from ..layers.carrying import Carrying
+from .arming import plain
 
 TINY = float(np.finfo(np.float32).tiny)
 LARGE = float(np.finfo(np.float32).max)
@@ -77,16 +78,16 @@ class GuardedStep:
         self._every = self.variables() if self.eager else []
         self._checked = [variable for variable in self._every if self._is_checked(variable)]
         self._told = np.full(shape, _UNUSED, np.float32)
-        self._plain = model.train_function
+        self._plain, armed = plain(model), model.train_function
         with self._patched():
             model.train_function = None
             model.make_train_function()
             self._function = model.train_function
-        model.train_function = self._plain
+        model.train_function = armed
 
     def serves(self, model: keras.Model) -> bool:
         """Whether it can be used again: not after another ``compile``, which makes another ``train_function``."""
-        return self.model is model and self.optimizer is model.optimizer and self._plain is model.train_function
+        return self.model is model and self.optimizer is model.optimizer and self._plain is plain(model)
 
     def variables(self) -> list[keras.Variable]:
         """All that a step changes: weights, states, seeds, metrics, slots."""

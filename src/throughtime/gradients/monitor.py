@@ -23,6 +23,7 @@ from ..errors import ArgumentError
 from ..kernels import native
 from ..layers.explanation import NATIVE, explain
 from ..layers.paths import recurrent_layers
+from .arming import Outermost, Step, disarm
 from .events import EventLog, refuse_without_tensorboard
 from .flow import LayerFlow, Probe
 from .history import READINGS, LayerHistory, Readings, heat_maps
@@ -154,6 +155,7 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
+        disarm(model)
         # Before fit makes a step, and before another callback takes hold of the one that was compiled without taps.
         model.train_function = None
 
@@ -255,8 +257,7 @@ class GradientMonitor(keras.callbacks.Callback):
             self._open_since = self._steps_made()
             scale = self.model.optimizer.scale_loss(keras.ops.ones(()))
             self._loss_scale = float(keras.ops.convert_to_numpy(scale))
-            for name in self._tapped:
-                native.open_tap(self._taps[name][1])
+            Outermost(self.model, self._watched)
             self._opening = time.thread_time() - start
         if self._probed and self._probes.due(self._begun, self._stride):
             step = self._steps_made() + 1
@@ -267,6 +268,20 @@ class GradientMonitor(keras.callbacks.Callback):
             flow = self._prepared()
             self._keep(step, {name: one for name, one in flow.items() if name.partition("#")[0] in self._probed})
             self._probes.took(time.perf_counter() - start, self._begun)
+
+    def _watched(self, before: Step, *given: Any) -> Any:
+        """One step with the taps open, and shut whatever ends it."""
+        taps = [self._taps[name][1] for name in self._tapped]
+        for tap in taps:
+            native.open_tap(tap)
+        try:
+            answer = before(*given)
+            logs = answer[0] if isinstance(answer, tuple) else answer
+            keras.tree.map_structure(keras.ops.convert_to_numpy, logs)  # JAX answers before it has computed
+        finally:
+            for tap in taps:
+                native.shut_tap(tap)
+        return answer
 
     def _prepare(self) -> Probe:
         assert self.probe is not None

@@ -24,6 +24,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from ..errors import BackendError, DerivativeError
 from . import native
+from .callers import EXPORTED, EXPORTERS, called_from
 from .problem import has_cell_state, output_units
 
 TARGETS = {
@@ -137,6 +138,8 @@ def why_not(*tensors: Any) -> str | None:
     platforms = {platform for tensor in tensors for platform in _platforms(tensor)}
     if platforms - {"cpu"}:
         return f"JAX computes on {' and '.join(sorted(platforms))}, and the native kernels run on the CPU."
+    if any(isinstance(tensor, jax.core.Tracer) for tensor in tensors) and called_from(*EXPORTERS):
+        return EXPORTED
     return None
 
 

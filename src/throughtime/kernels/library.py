@@ -268,7 +268,13 @@ def supported() -> tuple[str, ...]:
 
 
 def threads() -> int:
-    """The threads that ``threads=0`` stands for."""
+    """The threads that ``threads=0`` stands for.
+
+    ``THROUGHTIME_THREADS`` says it; or they are the cores that this process may run on, but no more than
+    ``OMP_NUM_THREADS``, nor than the CPU quota of its control group keeps busy (a container's, cgroup v1 or v2, below
+    ``/sys/fs/cgroup`` or the folder ``THROUGHTIME_CGROUP``). Sums over a batch are added in another order where there
+    are more threads, so weights are the same to the bit for the same number of them only.
+    """
     return load().tt_threads()
 
 

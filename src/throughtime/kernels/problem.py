@@ -66,7 +66,7 @@ class Problem:
         reverse: steps are taken from the container's last to its first.
         zero_masked: y is zero at masked steps (Keras's ``zero_output_for_mask``), not the last output before them.
         leading_initial: y at masked steps before the first valid one is h0 (Keras on JAX), not zero.
-        threads: 0 for ``THROUGHTIME_THREADS``, or as many as the cores that this process may run on.
+        threads: 0 for as many as ``native.threads`` says.
         keep_bytes: that activations may hold between forward and backward pass; what is beyond is computed again. 0: as
             many as ``native.keep_at_most`` says.
         isa: one of ``ISAS``; ``"auto"`` for ``THROUGHTIME_ISA``, or the best of this processor.

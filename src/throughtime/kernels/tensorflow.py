@@ -25,10 +25,12 @@ import tensorflow as tf
 
 from ..errors import DerivativeError
 from . import native
+from .callers import EXPORTED, EXPORTERS, called_from
 from .problem import Problem, check_arrays, has_cell_state, output_units
 
 NAMES = ("x", "mask", "h0", "c0", "kernel", "recurrent_kernel", "bias")
 DIFFERENTIABLE = ("x", "h0", "c0", "kernel", "recurrent_kernel", "bias")
+VECTORIZERS = ("tensorflow.python.ops.parallel_for",)  # of tf.vectorized_map, and of a tape's jacobian
 ALIGNMENT = 64  # of the arrays that TensorFlow takes over without a copy
 
 
@@ -117,6 +119,8 @@ def why_not(*tensors: Any) -> str | None:
     others = sorted({device.device_type for device in tf.config.list_logical_devices()} - {"CPU"})
     if others:
         return f"TensorFlow computes on {' and '.join(others)}, and the native kernels run on the CPU."
+    if not tf.executing_eagerly() and called_from(*EXPORTERS):
+        return EXPORTED
     return None
 
 
@@ -151,11 +155,11 @@ class _Call:
     def forward(self, *tensors: Any) -> tuple[list[Any], Callable[..., list[Any]]]:
         """The outputs, and the function that ``tf.custom_gradient`` asks for."""
         kept: Any
+        differentiated: list[bool] = []
         if tf.executing_eagerly():
             arrays, ticket = self.run_forward(self.keep, [np.asarray(one) for one in tensors])
             outputs, kept = [_adopted(one) for one in arrays], _Kept(ticket)
         else:
-            differentiated: list[bool] = []
 
             def run(*arrays: np.ndarray) -> list[np.ndarray]:
                 found, number = self.run_forward(self.keep and bool(differentiated), arrays)
@@ -176,11 +180,16 @@ class _Call:
         return outputs, gradient
 
     def backward(self, kept: Any, *tensors: Any) -> tuple[list[Any], Callable[..., Any]]:
+        if isinstance(kept, _Kept) and not tf.executing_eagerly():
+            kept = tf.constant(
+                0, tf.uint64
+            )  # a graph around an eager call, as of a tape's jacobian, may run many times
         if isinstance(kept, _Kept):
             arrays = self.run_backward(kept.take(), [np.asarray(one) for one in tensors], self.gradients)
             gradients = [_adopted(one) for one in arrays]
         else:
-            wanted: list[str] | None = None
+            # What is vectorized is a copy of this graph, and the copy's gradients are what is read.
+            wanted: list[str] | None = list(self.gradients) if called_from(*VECTORIZERS) else None
 
             def run(ticket: np.ndarray, *arrays: np.ndarray) -> list[np.ndarray]:
                 nonlocal wanted

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError, DerivativeError
 from . import native
+from .callers import EXPORTED
 from .problem import Problem, has_cell_state, output_units
 
 NAMES = ("x", "mask", "h0", "c0", "kernel", "recurrent_kernel", "bias")
@@ -118,6 +119,8 @@ def why_not(*tensors: Tensor) -> str | None:
     elsewhere = {tensor.device.type for tensor in tensors} - {"cpu", "meta"}
     if elsewhere:
         return f"PyTorch computes on {' and '.join(sorted(elsewhere))}, and the native kernels run on the CPU."
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return EXPORTED
     return None
 
 

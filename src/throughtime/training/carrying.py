@@ -23,7 +23,8 @@ from keras import layers, ops
 from ..data.streams import Streams
 from ..errors import ArgumentError, RunError, listed
 from ..files import path_of
-from ..gradients.guard import Armed, Guard
+from ..gradients.arming import disarm
+from ..gradients.guard import Guard
 from ..layers.carrying import Carrying
 from ..layers.paths import recurrent_layers
 from .position import Position
@@ -146,7 +147,7 @@ class CarryState(keras.callbacks.Callback):
         window = self.streams.first + batch
         if window == len(self.streams):
             # Keras begins a batch before it finds that there is none, and on TensorFlow counts it as a step.
-            Armed.disarm(self._model)
+            disarm(self._model)
             raise StopIteration
         if self.every and window and window % self.every == 0:
             # Not at the end of the batch before, when callbacks after this one were still to have their say.
