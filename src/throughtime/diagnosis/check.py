@@ -81,7 +81,8 @@ def check(
         warnings.simplefilter("ignore")  # a probe's own, such as Keras's on masks that end: they become findings
         evidence = Evidence(model, data, train, seconds)
         called = evidence.trace.failed is None
-        rules = (*data_rules.RULES, *loss_rules.RULES, *model_rules.RULES, *training_rules.RULES) if called else _WITHOUT_CALL
+        every = (*data_rules.RULES, *loss_rules.RULES, *model_rules.RULES, *training_rules.RULES)
+        rules = every if called else _WITHOUT_CALL
         found = [finding for finding in (rule(evidence) for rule in rules) if finding is not None]
         return Diagnosis(
             folded(found), evidence.flow if called else None, _looked_at(evidence), evidence.not_looked_at,

@@ -236,7 +236,14 @@ class Probe:
     """
 
     def __init__(
-        self, model: keras.Model, x: Any, y: Any = None, *, sample_weight: Any = None, loss: Any = None, sequences: int = 64
+        self,
+        model: keras.Model,
+        x: Any,
+        y: Any = None,
+        *,
+        sample_weight: Any = None,
+        loss: Any = None,
+        sequences: int = 64,
     ) -> None:
         if not isinstance(model, keras.Model):
             raise ArgumentError(f"gradient_flow was given {type(model).__name__}; a keras.Model is accepted.")
