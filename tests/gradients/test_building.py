@@ -1,4 +1,4 @@
-"""What Keras builds late (losses by output, their metrics, layers, seeds) is not built, counted or broken by a look.
+"""Whatever Keras builds late (losses by output, their metrics, layers, seeds) is not built, counted or broken.
 
 The oracle is a twin that nobody looked at: both are fitted, and are the same bit for bit.
 """

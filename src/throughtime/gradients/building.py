@@ -1,4 +1,4 @@
-"""What Keras builds when it first needs it, built in time or apart, so that no look at a model changes the model.
+"""What Keras builds when it first needs it, built in time or apart from the model: a look at a model changes nothing.
 
 Layers are built by their first call, and a compiled loss by the first batch: of a model with several outputs it then
 makes a metric for each. Inside a function that a framework traces, what they create would hold the trace's values, and

@@ -74,8 +74,8 @@ class GradientMonitor(keras.callbacks.Callback):
 
     Args:
         log_dir: a folder for TensorBoard, which gets first/last, rate and horizon of each layer and the heat map.
-        probe: ``(x, y)`` or ``(x, y, sample_weight)`` as ``fit`` takes them, or batches of these, for layers in Keras's loop, frozen ones
-            and those that a step calls more than once. Of no use to layers that training shows.
+        probe: ``(x, y)`` or ``(x, y, sample_weight)`` as ``fit`` takes them, or batches of these: for layers in Keras's
+            loop, frozen ones and those that a step calls more than once. Of no use to layers that training shows.
         every: a reading every so many batches (calls of the compiled step), whatever time it takes.
         share: of the time of training, for readings and, apart from them, for the probe.
         sequences: of the probe, from the first one on, are taken as one batch.

@@ -1,8 +1,8 @@
 """Data as ``fit`` takes it in batches, read into arrays: no more than is asked for, and said where it is used up.
 
 A PyDataset, a tf.data.Dataset and a DataLoader begin anew each time they are read. An iterator, such as a generator,
-goes on where it was left: what is read of it is gone for ``fit``, so as little as will do is read. One without an end is
-read until it repeats itself, until there are enough rows, or until the time is up.
+goes on where it was left: what is read of it is gone for ``fit``, so as little as will do is read. A source without an
+end is read until it repeats itself, until there are enough rows, or until the time is up.
 """
 
 from __future__ import annotations
@@ -184,11 +184,8 @@ def _joined(parts: list[Any], whole: list[tuple[Any, Any, Any]]) -> Any:
     first = next((one for one in parts if one is not None), None)
     if first is None:
         return None
-    full = [
-        keras.tree.map_structure(lambda one, rows=_count(batch): None if one is None
-                                 else np.ones((rows, *one.shape[1:]), one.dtype), first)
-        if part is None else part for part, batch in zip(parts, whole, strict=True)
-    ]  # fmt: skip
+    empty = keras.tree.map_structure(lambda _: None, first)
+    full = [empty if part is None else part for part in parts]
 
     def together(*ones: Any) -> Any:
         if all(one is None for one in ones):
