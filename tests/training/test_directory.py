@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import errno
 import io
-import json
 import os
 import signal
 import subprocess
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 from series import rising_or_falling, sums
 
+from throughtime import cli
 from throughtime.data.tables import read_table
 from throughtime.errors import ArgumentError, RunError
 from throughtime.files import beside, path_of, write_aside
@@ -257,41 +257,21 @@ STAGES = {
     "before the report": ("report.html", 1),
 }
 COMMAND = ["train", "--target", "y", "--sequence", "s", "--units", "2", "--epochs", "2", "--quiet"]
-# The framework is at work in the children alone: it may be imported before a fork, not used.
 KILLED = """
-    import json, os, signal, sys
+    import os, signal, sys
     from pathlib import Path
-    if os.environ.get("KERAS_BACKEND") != "tensorflow":
-        sys.modules.setdefault("tensorflow", None)
-    import matplotlib.figure, matplotlib.backends.backend_svg, pyarrow.csv, rich.console
-    import sklearn.linear_model, sklearn.metrics
-    import throughtime.cli, throughtime.data.tables, throughtime.report.page, throughtime.training.train
+    name, time, replaced, seen = sys.argv[1], int(sys.argv[2]), os.replace, []
 
-    def child(arguments, stage):
-        pid = os.fork()
-        if pid:
-            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        replaced, seen = os.replace, []
-        def replace(source, target):
-            seen.append(Path(target).name)
-            if stage and seen.count(stage[0]) == stage[1] and seen[-1] == stage[0]:
-                os.kill(os.getpid(), signal.SIGKILL)
-            replaced(source, target)
-        os.replace = replace
-        sys.argv = ["throughtime", *arguments]
-        try:
-            throughtime.cli.main()
-        except SystemExit as stopped:
-            os._exit(stopped.code or 0)
+    def replace(source, target):
+        seen.append(Path(target).name)
+        if seen[-1] == name and seen.count(name) == time:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replaced(source, target)
 
-    for out, stage in json.loads(sys.argv[1]):
-        arguments = [*sys.argv[2:], "--out", out]
-        codes = [child(arguments, stage)] if stage else []
-        codes.append(child([*arguments, "--resume"], None))
-        before = {path.name: path.stat().st_mtime_ns for path in Path(out).iterdir()}
-        codes.append(child([*arguments, "--resume"], None))
-        after = {path.name: path.stat().st_mtime_ns for path in Path(out).iterdir()}
-        print(json.dumps([codes, before == after]), flush=True)
+    os.replace = replace
+    sys.argv = ["throughtime", *sys.argv[3:]]
+    from throughtime.cli import console
+    console()
 """
 
 
@@ -305,18 +285,31 @@ def table_of(folder: Path) -> str:
     return str(folder / "sums.csv")
 
 
+def command(*arguments: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sys, "argv", ["throughtime", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        assert not stopped.value.code
+
+
 def killed_and_resumed(stages: list[str], folder: Path) -> None:
     table = table_of(folder)
-    wanted = [(str(folder / "whole"), None), *((str(folder / stage), STAGES[stage]) for stage in stages)]
-    program = [sys.executable, "-c", textwrap.dedent(KILLED), json.dumps(wanted), *COMMAND[:1], table, *COMMAND[1:]]
-    done = subprocess.run(program, capture_output=True, text=True, env=ENVIRONMENT, timeout=600)
-    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[")]
-    # A finished run that is resumed is written to no more: the model keeps its loss, the report its date.
-    assert found == [[[0, 0], True], *[[[-signal.SIGKILL, 0, 0], True]] * len(stages)], done.stderr[-2000:]
+    command(COMMAND[0], table, *COMMAND[1:], "--out", str(folder / "whole"))
     whole, data = Run.load(folder / "whole"), read_table(table, target="y", sequence="s")
     for stage in stages:
         out = folder / stage
+        arguments = [COMMAND[0], table, *COMMAND[1:], "--out", str(out)]
+        name, time = STAGES[stage]
+        program = [sys.executable, "-c", textwrap.dedent(KILLED), name, str(time), *arguments]
+        killed = subprocess.run(program, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert any(name.endswith(".aside") or ".aside." in name for name in names(out)), "it was killed in the middle"
+        command(*arguments, "--resume")
         assert names(out) == {*WHOLE, "report.html"}, stage
+        before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+        command(*arguments, "--resume")
+        assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before, "nothing was missing"
         resumed = Run.load(out)
         same(whole, resumed)
         assert resumed.evaluations == whole.evaluations
