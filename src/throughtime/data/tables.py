@@ -84,7 +84,8 @@ def read_table(
     if forecast is not None:
         task, made = "forecast", past(table, targets, rows, target in (None, "*"), notes)
         refuse_unchanging(made)
-        notes.append(f"A forecast of {listed(made.names, 6)}, {forecast.horizon} step{'s' if forecast.horizon != 1 else ''} ahead, as horizon= was given.")
+        ahead = f"{forecast.horizon} step{'s' if forecast.horizon != 1 else ''} ahead"
+        notes.append(f"A forecast of {listed(made.names, 6)}, {ahead}, as horizon= was given.")
         if rows.time is not None:
             notes.extend(filter(None, [col.uneven(rows.time, rows.offsets)]))
     else:

@@ -223,9 +223,9 @@ class Preparation:
         starts = starts[seen[starts + window + horizon] > seen[starts + window]]
         if possible and not len(starts):
             raise DataError(
-                f"in {data.source} no step of the horizon of {horizon} after any window of {window} steps has a value of "
-                f"{'every target' if len(self.schema.target) > 1 else 'the target'}; fill some of them in, or choose a "
-                "shorter window."
+                f"in {data.source} no step of the horizon of {horizon} after any window of {window} steps has a value "
+                f"of {'every target' if len(self.schema.target) > 1 else 'the target'}; fill some of them in, or "
+                "choose a shorter window."
             )
         if not len(starts):
             raise DataError(
