@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import threading
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -234,7 +233,7 @@ def test_a_flow_that_is_not_finite_or_does_not_begin_at_the_end_is_said_to_be_so
     assert "the last step itself gets none" in Reader(page.render({"flow": {"best": {"lstm": silent}}})).text()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(deadline=None)
 @given(
     rates=st.lists(st.floats(0.3, 2.0), min_size=2, max_size=40), typical=st.integers(2, 60), start=st.floats(1e-8, 1e6)
 )
@@ -246,10 +245,6 @@ def test_the_words_on_the_gradient_are_read_off_its_curve(rates, typical, start)
     assert sections.begin_to_end(layer) == pytest.approx(norms[place] / norms[0])
     back = "1 step" if place == 1 else f"{place} steps"
     assert f"{back} before the end, where a typical sequence begins" in sections.reach(layer)
-    chart = charts.gradient_reach({"best": {"lstm": layer}})
-    read = ElementTree.fromstring(chart.svg)
-    vertical = {float(text.get("y")) for text in read.iter("text") if "end" in text.get("style", "")}
-    assert len(vertical) >= 2, "one tick alone is no scale"
 
 
 def test_a_flow_of_steps_with_losses_of_their_own_is_not_said_to_reach():
