@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from scipy.signal import lfilter
 
 from throughtime.training.intervals import (
     Gain,
@@ -79,10 +80,7 @@ def windows(steps: int, horizon: int, ratio: float, memory: float, series: int =
     def draw(rng: np.random.Generator) -> tuple[Gain, np.ndarray, np.ndarray, np.ndarray]:
         def innovations() -> np.ndarray:
             own, common = rng.normal(size=(series, steps + horizon + 30)), rng.normal(size=steps + horizon + 30)
-            noise = np.sqrt(1 - shared) * own + np.sqrt(shared) * common
-            for t in range(1, noise.shape[1]):
-                noise[:, t] += memory * noise[:, t - 1]
-            return noise[:, 30:]
+            return lfilter([1], [1, -memory], np.sqrt(1 - shared) * own + np.sqrt(shared) * common)[:, 30:]
 
         def squared(noise: np.ndarray) -> np.ndarray:
             level = np.concatenate([np.zeros((series, 1)), np.cumsum(noise, axis=1)], axis=1)

@@ -221,6 +221,15 @@ def test_the_gradient_has_a_line_a_layer_and_a_stroke_at_each_horizon():
     assert "first from 0.0200 at the last step to" in chart.alt and "28 steps before" in chart.alt
 
 
+@pytest.mark.parametrize("start", [1e-7, 0.02, 0.11, 0.5, 1.0, 3e5])
+@pytest.mark.parametrize("rate", [1.0, 0.999, 1.02, 0.6])
+def test_the_axis_of_the_gradient_has_more_than_one_tick(start, rate):
+    layer = {"lags": [*range(12)], "norms": [start * rate**lag for lag in range(12)], "horizon": 3}
+    chart = charts.gradient_reach({"best": {"rnn": layer}})
+    vertical = {text.get("y") for text in drawn(chart, "text") if "end" in text.get("style", "")}
+    assert len(vertical) >= 2, "one tick alone is no scale"
+
+
 def test_one_layer_has_its_flow_before_training_beside_it():
     chart = charts.gradient_reach(flow({"rnn": 0.8}))
     assert [stroke.name for stroke in chart.key] == ["rnn", "before training"]
