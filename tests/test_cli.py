@@ -122,6 +122,18 @@ def test_train_then_forecast(here: Path, monkeypatch, capsys) -> None:
     ]
 
 
+@pytest.mark.backend
+def test_train_with_parts_that_begin_at_dates(here: Path, monkeypatch, capsys) -> None:
+    table = write(series(), "load.csv")
+    asked = ["train", table, "--target", "load", "--time", "day", "--horizon", "1", "--window", "3", "--cell", "gru"]
+    dates = ["--split-at", "2024-05-01,2024-06-01"]
+    assert call(*asked, *dates, *[one for one in QUICK if one != "--quiet"], monkeypatch=monkeypatch) == 0
+    assert (
+        "training 121 steps in 1 sequence, validation 31 steps in 1 sequence, test 8 steps" in capsys.readouterr().err
+    )
+    assert "at=[&#39;2024-05-01&#39;, &#39;2024-06-01&#39;]" in (here / "runs" / "load" / "report.html").read_text()
+
+
 def spoiled(column: str, change) -> pa.Table:
     table = vowels()
     values = change(table[column].to_pylist())
@@ -147,6 +159,12 @@ BAD = {
     "bad task": (vowels, ["T", *TRAIN_VOWELS, "--task", "clasify"], "Did you mean 'classify'"),
     "bad cell": (vowels, ["T", *TRAIN_VOWELS, "--cell", "lstn"], "Did you mean 'lstm'"),
     "bad share": (vowels, ["T", *TRAIN_VOWELS, "--test", "1.5"], "share"),
+    "no date": (series, ["T", "--target", "load", "--horizon", "3", "--time", "day", "--split-at", "june"], "no date"),
+    "date and share": (
+        series,
+        ["T", "--target", "load", "--horizon", "3", "--time", "day", "--split-at", "2024-05-01", "--test", "0.2"],
+        "--split-at",
+    ),
     "no validation": (vowels, ["T", *TRAIN_VOWELS, "--validation", "0"], "early stopping"),
     "infinite": (lambda: spoiled("x", lambda v: [float("inf"), *v[1:]]), ["T", *TRAIN_VOWELS], "infinite"),
 }

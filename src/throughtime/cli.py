@@ -118,8 +118,19 @@ def train(
     missing: Annotated[str, typer.Option(help="Missing inputs: fill (the last value, and an indicator) or refuse.")] = (
         "fill"
     ),
-    validation: Annotated[float, typer.Option(help="Share held out for early stopping.")] = 0.15,
-    test: Annotated[float, typer.Option(help="Share held out for the scores; 0 for none.")] = 0.15,
+    validation: Annotated[
+        float | None, typer.Option(help="Share held out for early stopping. By default 0.15.")
+    ] = None,
+    test: Annotated[
+        float | None, typer.Option(help="Share held out for the scores; 0 for none. By default 0.15.")
+    ] = None,
+    split_at: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead: the date of the time column where validation begins for all sequences; and, with a "
+            "comma, where test begins."
+        ),
+    ] = None,
     history: Annotated[
         str, typer.Option(help="Forecasts: validation and test have their own history, or shared: rows before them.")
     ] = "own",
@@ -163,13 +174,18 @@ def train(
     choose_backend()
     from .training.train import train as train_network
 
+    dates = _columns(split_at)
+    if dates is not None and (validation is not None or test is not None):
+        raise ArgumentError("--split-at says where validation and test begin; leave out --validation and --test.")
+    validation, test = (0.15 if share is None else share for share in (validation, test))
     if validation <= 0:
         raise ArgumentError(f"--validation={validation:g}; early stopping needs a share above 0.")
     if task != "forecast" and horizon is None and history != "own":
         raise ArgumentError("--history belongs to forecasts.")
-    parts = data.split(validation=validation, test=test, history=history, seed=seed)  # type: ignore[arg-type]
+    sizes_asked = {"validation": validation, "test": test} if dates is None else {"at": dates}
+    parts = data.split(**sizes_asked, history=history, seed=seed)  # type: ignore[arg-type]
     if not quiet:
-        _say(f"{data!r}", *data.notes)
+        _say(f"{data!r}", *data.notes, *(note for note in parts[0].notes if note not in data.notes))
         names = ("training", "validation", "test")
         sizes = (f"{part.steps:,} steps in {len(part):,} sequence{'s' if len(part) != 1 else ''}" for part in parts)
         _say("split: " + ", ".join(f"{name} {size}" for name, size in zip(names, sizes, strict=False)))
@@ -194,8 +210,9 @@ def train(
         resume=resume,
         progress=not quiet,
     )
-    evaluation = run.evaluate(parts[2]) if test else run.evaluations["validation"]
-    split = f"validation={validation}, test={test}, history={history!r}, seed={seed}"
+    evaluation = run.evaluate(parts[2]) if len(parts) == 3 else run.evaluations["validation"]
+    said = ", ".join(f"{name}={value!r}" for name, value in sizes_asked.items())
+    split = f"{said}, history={history!r}, seed={seed}"
     command = shlex.join(["throughtime", *sys.argv[1:]])
     _finish(run, evaluation, directory, command=command, title=Path(table).stem, split=split, table=table)
 
@@ -225,6 +242,7 @@ def predict(
     preparation = run.preparation
     forecast: Forecast | None = preparation.forecast
     data = read_like(table, preparation.schema, forecast, per=preparation.per)
+    _say(*(f"note: {note}" for note in data.notes))
     predictions = run.predict(data)
     _say(*(f"note: {note}" for note in predictions.notes))
     if forecast is None and data.target is not None and has_targets(data):

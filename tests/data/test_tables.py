@@ -70,7 +70,7 @@ def test_sorted_rows_are_the_same_as_shuffled_ones():
 @pytest.mark.parametrize(
     "stamps",
     [
-        [-(2**62), 2**62 - 1, 0, 5],  # too wide a span for one combined key
+        [-(2**62), 2**62, 0, 5],  # too wide a span for one combined key
         [dt.datetime(2261, 1, 1), dt.datetime(1700, 1, 1), dt.datetime(2000, 1, 1), dt.datetime(1900, 1, 1)],
         [2.5, -1.0, 0.25, 0.125],
         [4, 3, 2, 1],

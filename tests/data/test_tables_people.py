@@ -156,11 +156,12 @@ def test_a_date_and_a_time_of_day_are_joined(moments, clock_format, day_format):
             name: [getattr(moment, name) for moment in moments]
             for name in ("year", "month", "hour", "minute", "second")
         },
+        "whole": [int(moment.strftime("%Y%m%d")) for moment in moments],
         "d": [moment.day for moment in moments],
         "y": [float(i) for i in range(len(moments))],
     }
     expected = np.array(moments, "datetime64[ns]")
-    for parts in (("day", "clock"), ("year", "month", "d", "hour", "minute", "second")):
+    for parts in (("day", "clock"), ("whole", "clock"), ("year", "month", "d", "hour", "minute", "second")):
         data = read_table(pa.table(table), target="y", time=parts, horizon=1, features=[])
         np.testing.assert_array_equal(data.time, expected)
         assert (data.schema.time, data.schema.time_parts) == (" ".join(parts), parts)
@@ -248,10 +249,14 @@ def test_names_in_a_comment_and_comments_between_rows(tmp_path):
     assert named.steps == 40
 
 
-@pytest.mark.parametrize("above", [["Report of March"], ["Category: all", ""], ["a", "b: c", "d"]])
-def test_other_lines_above_are_offered_to_be_skipped(tmp_path, above):
-    path = csv(tmp_path, "\n".join([*above, "t,y", *SERIES]))
-    with refused(DataError, f"skip={len(above)}", f"--skip {len(above)}", "'t', 'y'"):
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "above", [["Report of March"], ["Category: all", ""], ["a", "b: c", "d"], ["made, at home", "x"]]
+)
+def test_other_lines_above_are_offered_to_be_skipped(tmp_path, above, delimiter):
+    rows = ["t,y,w", *(f"{row},a" for row in SERIES)]
+    path = csv(tmp_path, "\n".join([*above, *(row.replace(",", delimiter) for row in rows)]))
+    with refused(DataError, f"skip={len(above)}", f"--skip {len(above)}", "'t', 'y', 'w'"):
         read_table(path, time="t", target="y", horizon=1)
     data = read_table(path, time="t", target="y", horizon=1, skip=len(above))
     assert (data.time.tolist(), data.schema.skip) == (list(range(40)), len(above))
@@ -343,11 +348,6 @@ def test_identifiers_of_many_digits(tmp_path):
                       target="y", sequence="s")  # fmt: skip
     assert data.ids.tolist() == ids
     assert said(series(tmp_path, {"k": ids}), "'k' is kept as text", "longer than numbers hold")
-    with refused(DataError, "'t' holds 9223372036854775807", "64-bit"):
-        series(tmp_path, {"t": [str(2**63 - 2), str(2**63 - 1)]}, time="t")
-    far = pa.table({"t": pa.array([2**63, 2**63 + 1], pa.uint64()), "y": [1, 2]})
-    with refused(DataError, "'t' holds 9223372036854775809", "64-bit"):
-        read_table(far, target="y", time="t", horizon=1)
 
 
 def test_long_values_and_open_quotes_are_named(tmp_path):
@@ -355,7 +355,8 @@ def test_long_values_and_open_quotes_are_named(tmp_path):
     long[4] = "b" * 3_000_000
     with refused(DataError, "a value of 3 MB in column 1, row 5", "'bbbb"):
         series(tmp_path, {"x": long})
-    wide = csv(tmp_path, ",".join(f"column {i}" for i in range(200_000)) + "\n" + ",".join(["1.5"] * 200_000), "w.csv")
+    names = [f"{'column':>200} {i}" for i in range(6000)]  # a row of names longer than what is parsed at once
+    wide = csv(tmp_path, ",".join(names) + "\n" + ",".join(["1.5"] * 6000), "w.csv")
     with refused(DataError, "'y' is not a column"):
         read_table(wide, target="y", horizon=1)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, DataError, listed
 from . import columns as col
+from .stamps import read_times
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,9 +38,9 @@ def join_times(parts: Sequence[tuple[str, pa.ChunkedArray]]) -> np.ndarray:
     """
     names = [name for name, _ in parts]
     first = parts[0][1]
-    if col.kind(first.type) == "number":
+    if col.kind(first.type) == "number" and np.nanmax(col.numbers(first), initial=0) <= RANGES[0][1]:
         return _calendar(names, [column for _, column in parts])
-    dates = col.times(names[0], first)
+    dates, _ = read_times(names[0], first)
     if dates.dtype.kind != "M" or len(parts) != 2:
         raise ArgumentError(
             f"time={listed(names)} is not a date and a time of day, nor year, month, day, hour, ... as numbers; name "

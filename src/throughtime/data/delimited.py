@@ -192,19 +192,17 @@ def _is_value(cell: str) -> bool:
 
 
 def _delimiter(header: str, below: list[str], *, seek: bool = True) -> str:
-    """The delimiter most often seen in the header; where it has none, the one of the lines below."""
+    """The delimiter most often seen in the header; where the lines below do not fit that, the one that they share."""
     bare = _unquoted(header)
     delimiter = max(",\t;|", key=bare.count)
-    if delimiter in bare:
+    counts = {one: [_unquoted(line).count(one) for line in below[:100]] for one in ",\t;|"}
+    if delimiter in bare and (not below or bare.count(delimiter) in counts[delimiter][-3:]):
         return delimiter
-    few = [header, *below[:2]]
-    if " " in header.strip() and len({line.count(" ") for line in few}) == 1:
+    if " " in header.strip() and len({line.count(" ") for line in (header, *below[:2])}) == 1 and delimiter not in bare:
         return " "
-    if seek and len(below) > 2:
-        for one in ",\t;|":
-            counts = {_unquoted(line).count(one) for line in below[-3:]}
-            if len(counts) == 1 and counts != {0}:
-                return one
+    shared = {one: found.count(found[-1]) for one, found in counts.items() if found and found[-1]}
+    if seek and len(below) > 2 and shared:
+        return max(shared, key=lambda one: (shared[one], counts[one][-1]))
     return delimiter
 
 

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..errors import DataError
 from ..ragged import offsets_from_lengths
 from . import columns as col
+from .calendars import Stamps, settle_calendar
 from .clock import join_times
+from .stamps import explain_repeats, read_times
 from .typed import Typed
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
-    """Where the rows of the table go: row ``order[n]`` becomes row ``n`` (None: they lie right already)."""
+    """Where the rows of the table go: row ``order[n]`` becomes row ``n`` (None: they lie right already).
+
+    ``stamps`` is how the time column is written, and ``notes`` what was decided about it.
+    """
 
     order: np.ndarray | None
     offsets: np.ndarray
     ids: np.ndarray
     time: np.ndarray | None
+    stamps: Stamps | None = None
+    notes: tuple[str, ...] = ()
 
     def move(self, values: np.ndarray) -> np.ndarray:
         return values if self.order is None else values[self.order]
@@ -37,11 +40,21 @@ class Rows:
 
 
 NAMES = ("year", "yr", "month", "mo", "mon", "day", "dy", "hour", "hr", "minute", "min", "second", "sec")
-LATEST = 2**62  # steps and horizons are added to a time, and have to stay within 64 bits
 
 
-def arrange(table: Typed, sequence: str | None, time: str | None, parts: tuple[str, ...] = ()) -> Rows:
-    """The order of the rows; ``parts`` are the columns that make up ``time``, where it is no column itself."""
+def arrange(
+    table: Typed,
+    sequence: str | None,
+    time: str | None,
+    like: Stamps | None = None,
+    parts: tuple[str, ...] = (),
+) -> Rows:
+    """The order of the rows.
+
+    Args:
+        like: how the time column was written in the table trained on, where this is another one.
+        parts: the columns that make up ``time``, where it is no column itself.
+    """
     count = table.rows
     group: np.ndarray | None = None
     ids: np.ndarray = np.arange(1)
@@ -57,33 +70,27 @@ def arrange(table: Typed, sequence: str | None, time: str | None, parts: tuple[s
         group, ids = col.groups(column)
         del column
     offsets = offsets_from_lengths([count] if group is None else np.bincount(group, minlength=len(ids)))
-    stamps = None
+    stamps, written = None, None
+    notes: list[str] = []
     if time is not None:
         for name in parts or (time,):
             col.refuse_other(name, table.table.type(name))
         columns = [(name, table.stamps(name)) for name in parts or (time,)]
-        for one in columns:
-            _refuse_far(*one)
-        stamps = join_times(columns) if parts else col.times(*columns[0])
+        if parts:
+            stamps, written = join_times(columns), Stamps(type="timestamp[ns]")
+        else:
+            stamps, written = read_times(*columns[0], like=like, notes=notes)
     order = _order(group, stamps)
     if stamps is not None:
         stamps = stamps if order is None else stamps[order]
-        _refuse_repeats(stamps, offsets, ids, sequence, str(time), "" if parts else _other_parts(table, str(time)))
-    return Rows(order=order, offsets=offsets, ids=ids, time=stamps)
-
-
-def _refuse_far(name: str, column: pa.ChunkedArray) -> None:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not pa.types.is_integer(column.type):
-        return
-    ends = [end or 0 for end in pc.min_max(column).as_py().values()]
-    if max(ends) >= LATEST or min(ends) < -LATEST:
-        raise DataError(
-            f"time column {name!r} holds {max(ends, key=abs)}, too near the end of 64-bit integers to add steps to; "
-            "subtract a start, or use larger units."
-        )
+        assert written is not None
+        others = "" if parts else _other_parts(table, str(time))
+        _refuse_repeats(stamps, offsets, ids, sequence, str(time), written.zone, others)
+        longest = int(np.argmax(np.diff(offsets)))
+        series = stamps[offsets[longest] : offsets[longest + 1]]
+        calendar = settle_calendar(series, None if like is None else like.calendar, written.zone)
+        written = replace(written, calendar=calendar)
+    return Rows(order=order, offsets=offsets, ids=ids, time=stamps, stamps=written, notes=tuple(notes))
 
 
 def _other_parts(table: Typed, time: str) -> str:
@@ -122,12 +129,21 @@ def _order(group: np.ndarray | None, stamps: np.ndarray | None) -> np.ndarray | 
 
 
 def _refuse_repeats(
-    stamps: np.ndarray, offsets: np.ndarray, ids: np.ndarray, sequence: str | None, time: str, parts: str
+    stamps: np.ndarray,
+    offsets: np.ndarray,
+    ids: np.ndarray,
+    sequence: str | None,
+    time: str,
+    zone: str | None,
+    parts: str,
 ) -> None:
     same = stamps[1:] == stamps[:-1]
     same[offsets[1:-1] - 1] = False
     if not same.any():
         return
+    explained = explain_repeats(stamps[1:][same], time) if zone is None else None
+    if explained is not None:
+        raise DataError(explained)
     row = int(same.argmax())
     if sequence is None:
         where, mend = "", "name the column that tells several series apart as sequence="

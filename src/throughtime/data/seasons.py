@@ -1,4 +1,4 @@
-"""What a series itself says about its time: its season, how far back to look, and the time stamps that follow."""
+"""What a series itself says about its time: its season, and how far back to look."""
 
 from __future__ import annotations
 
@@ -84,52 +84,3 @@ def choose_window(*, horizon: int, season: int, steps: int) -> int:
     learn from; and at least 1.
     """
     return max(1, min(max(3 * season, 2 * horizon, 24), (steps - horizon) // 4))
-
-
-def step_between(time: np.ndarray) -> np.timedelta64 | float | None:
-    """The regular step of rising time stamps ``(n,)``: a ``timedelta64`` (in months where the stamps keep the day of
-    the month, or are month ends), a number, or the median step of an irregular series; None for fewer than two."""
-    if len(time) < 2:
-        return None
-    if np.issubdtype(time.dtype, np.datetime64):
-        months = time.astype("datetime64[M]")
-        jumps = np.diff(months)
-        if (jumps == jumps[0]).all() and (time == _in_months(months, time)).all():
-            return jumps[0]
-        differences = np.diff(time)
-        return np.sort(differences)[len(differences) // 2]
-    return float(np.median(np.diff(time)))
-
-
-def following_times(time: np.ndarray, count: int) -> np.ndarray:
-    """The ``count`` time stamps after the last of ``time`` ``(n,)``, by the step between them, in the dtype of ``time``
-    (whole numbers with a step that is not whole: float64).
-
-    Example:
-        >>> months = np.array(["2024-01-31", "2024-02-29"], "datetime64[ns]")
-        >>> following_times(months, 2).astype("datetime64[D]").astype(str).tolist()
-        ['2024-03-31', '2024-04-30']
-    """
-    step = step_between(time)
-    ahead = np.arange(1, count + 1)
-    if step is None:
-        return np.repeat(time[-1:], count) if np.issubdtype(time.dtype, np.datetime64) else time[-1] + ahead
-    if isinstance(step, np.timedelta64) and np.datetime_data(step)[0] == "M":
-        return _in_months(time[-1].astype("datetime64[M]") + step * ahead, time)
-    if not isinstance(step, np.timedelta64) and time.dtype.kind == "i" and step.is_integer():
-        return time[-1] + int(step) * ahead  # not by way of float64, which holds whole numbers up to 2**53 only
-    following = time[-1] + step * ahead
-    return following.astype(time.dtype) if np.issubdtype(time.dtype, np.datetime64) else following
-
-
-def _in_months(months: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """One stamp in each of ``months``, on the day that the stamps of ``time`` have, if they are monthly.
-
-    The 31st is the last day of a shorter month; stamps that are all month ends stay month ends (30 June, 30 September,
-    31 December).
-    """
-    dates = time.astype("datetime64[D]")
-    ends = (dates + 1).astype("datetime64[M]") > time.astype("datetime64[M]")
-    day = np.timedelta64(30, "D") if ends.all() else (dates - time.astype("datetime64[M]")).max()
-    last_days = (months + 1).astype("datetime64[D]") - 1
-    return np.minimum(months + day, last_days).astype(time.dtype) + (time[-1] - dates[-1])

@@ -14,7 +14,9 @@ import numpy as np
 
 from ..errors import ArgumentError, DataError, listed, one_of
 from ..ragged import Ragged, offsets_from_lengths, positions
-from . import splits
+from . import splits, zones
+from .calendars import Stamps
+from .moments import read_moment
 from .seasons import choose_window, find_season
 
 Task = Literal["classify", "regress", "tag", "forecast"]
@@ -64,15 +66,20 @@ class Forecast:
                 raise ArgumentError(f"{name}={value} is not a number of time steps; give at least 1.")
 
 
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """Which columns of a table play which part: enough to read another table in the same way. JSON-friendly.
+    """Which columns of a table play which part: enough to read another table in the same way.
 
     Attributes:
         time: the time column; where several columns make up the time, their names with a space between.
         time_parts: those columns ("Date", "Time"), or none.
         spellings: pairs of a column and how its numbers are written (``data.spelling.Spelling.code``), or "text" for
             a target that is text though its values look like numbers. Columns that need neither are not named.
+        stamps: how the time is written.
         encoding, skip: of the file, where it was not UTF-8 text, or its table did not begin in the first line.
     """
 
@@ -86,6 +93,17 @@ class Schema:
     spellings: tuple[tuple[str, str], ...] = ()
     encoding: str | None = None
     skip: int = 0
+    stamps: Stamps | None = field(default=None, compare=False)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "stamps": self.stamps and self.stamps.to_json()}
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Schema:
+        """The Schema that ``to_json`` wrote; files of earlier versions have no stamps."""
+        stamps = stored.get("stamps")
+        roles: dict[str, Any] = {k: _tuples(value) for k, value in stored.items()}
+        return cls(**{**roles, "stamps": None if stamps is None else Stamps.from_json(stamps)})
 
     def spelling(self, name: str) -> str:
         """How the numbers of a column are written, for ``data.columns.numbers``."""
@@ -244,8 +262,9 @@ class SequenceData:
     def split(
         self,
         *,
-        validation: float | int = 0.15,
-        test: float | int = 0.15,
+        validation: float | int | None = None,
+        test: float | int | None = None,
+        at: Any = None,
         by: Literal["sequence", "time"] | None = None,
         history: Literal["own", "shared"] = "own",
         gap: int | None = None,
@@ -255,10 +274,15 @@ class SequenceData:
         """``train, validation, test``: whole sequences, or the later steps of each sequence.
 
         Args:
-            validation, test: a share between 0 and 1, or a whole number. ``by="sequence"``: of the sequences;
-                ``by="time"``: of the steps of each sequence, counted from its end. With ``history="shared"`` a part
-                predicts exactly that many steps; with "own" it has that many rows, of which a forecast's first
-                ``window`` are looked back on and not predicted. A part of 0 is left out of the result.
+            validation, test: a share between 0 and 1, or a whole number; 0.15 by default. ``by="sequence"``: of the
+                sequences; ``by="time"``: of the steps of each sequence, counted from its end. With
+                ``history="shared"`` a part predicts exactly that many steps; with "own" it has that many rows, of
+                which a forecast's first ``window`` are looked back on and not predicted. A part of 0 is left out of
+                the result. Not with ``at``.
+            at: one date, or number, of the time column for all sequences: ``train`` is before it, and ``validation``
+                from it on; or two, where validation and where test begins. "2024-01-31", a date, a datetime; without
+                an offset it is local time where the column has a zone. Where the target is one a sequence, sequences
+                that lie across a date are left out, and ``notes`` says how many.
             by: "sequence": sequences are drawn at random; "time": each sequence is cut, the first steps train. By
                 default "time" for forecasts and for a single sequence.
             history: for forecasts, where the window before a part's first prediction comes from. "own": from the
@@ -271,11 +295,23 @@ class SequenceData:
                 each class in training wherever there are enough others to hold out.
             seed: of the draw.
 
-        ``by="time"``, a sequence that has too few steps for a part to predict anything is not in that part.
+        A sequence that is cut and has too few steps for a part to predict anything is not in that part. Where training
+        has rows later than the first that a later part predicts, ``notes`` says so.
 
         Raises:
             DataError: too few sequences or steps for the parts asked for.
+
+        Example:
+            >>> import pyarrow as pa
+            >>> from throughtime.data.tables import read_table
+            >>> days = np.arange("2024-01-01", "2024-01-21", dtype="datetime64[D]")
+            >>> data = read_table(pa.table({"day": days, "y": np.sin(np.arange(20))}), time="day", horizon=1, window=2)
+            >>> [len(part.time) for part in data.split(at=("2024-01-11", "2024-01-16"))]
+            [10, 5, 5]
         """
+        if at is not None:
+            return self._split_at(at, validation=validation, test=test, by=by, history=history, gap=gap)
+        validation, test = (0.15 if share is None else share for share in (validation, test))
         splits.refuse_share("validation", validation)
         splits.refuse_share("test", test)
         per_step = self.target is None or self.target.per == "step"
@@ -297,31 +333,84 @@ class SequenceData:
                 "by='time' cuts every sequence, but the target is one a sequence; split by='sequence' instead."
             )
         if by == "time":
-            parts = self._cut(validation=validation, test=test, history=history, gap=gap)
+            parts = self._cut(history=history, gap=gap, validation=validation, test=test)
         else:
             strata = self.target if stratify and not per_step else None
             codes = strata.values if strata is not None and strata.kind == "category" else None
             drawn = splits.draw(len(self), validation=validation, test=test, codes=codes, seed=seed)
             parts = [self.take(part) for part in drawn]
         wanted = [True, validation > 0, test > 0]
-        return tuple(part for part, want in zip(parts, wanted, strict=True) if want)
+        return _noted([part for part, want in zip(parts, wanted, strict=True) if want])
 
-    def _cut(self, *, validation: float, test: float, history: str, gap: int | None) -> list[SequenceData]:
+    def _split_at(
+        self, at: Any, *, validation: Any, test: Any, by: str | None, history: str, gap: int | None
+    ) -> tuple[SequenceData, ...]:
+        """The parts before and from one date on, or before, between and from two."""
+        if validation is not None or test is not None or by == "sequence":
+            raise ArgumentError("at= says where the parts begin; leave out validation=, test= and by=.")
+        if self.time is None:
+            raise ArgumentError("at= needs a time column to compare it with; name it as time= when the table is read.")
+        one_of("history", history, ("own", "shared"))
+        if gap is not None and gap < 0:
+            raise ArgumentError(f"gap={gap} is not a number of time steps; give at least 0.")
+        named = tuple(at) if isinstance(at, tuple | list) else (at,)
+        dates = [read_moment(one, self.time, self.schema.stamps) for one in named]
+        if len(dates) not in (1, 2) or (len(dates) == 2 and dates[0] >= dates[1]):
+            raise ArgumentError(f"at={at!r}; give one date, or two, where validation and where test begins.")
+        if self.target is None or self.target.per == "step":
+            before = [np.append(0, np.cumsum(self.time < one)) for one in dates]
+            firsts = [counts[self.offsets[1:]] - counts[self.offsets[:-1]] for counts in before]
+            parts = self._cut(history=history, gap=gap, firsts=firsts)
+            return tuple(parts[: len(dates) + 1])
+        if gap is not None or history != "own":
+            raise ArgumentError("gap= and history= belong to sequences that are cut; these have one target each.")
+        members, across = splits.sort_by_time(self.time[self.offsets[:-1]], self.time[self.offsets[1:] - 1], dates)
+        for name, part in zip(splits.PARTS, members[: len(dates) + 1], strict=False):
+            if not len(part):
+                raise DataError(
+                    f"no sequence lies in the {name} part of at={at!r} with all its rows; give other dates."
+                )
+        said = f"{across} of {len(self)} sequences lie across a date of at=, and are left out." if across else ""
+        data = replace(self, notes=(*self.notes, said)) if said else self
+        return tuple(data.take(part) for part in members[: len(dates) + 1])
+
+    def _cut(self, *, history: str, gap: int | None, **borders: Any) -> list[SequenceData]:
+        """Each sequence cut; ``borders`` as of ``splits.cut``: shares, or first steps."""
         data = self
         if self.forecast is None:
-            cuts = splits.cut(self.lengths, validation=validation, test=test, history=history, gap=gap)
+            cuts = splits.cut(self.lengths, history=history, gap=gap, **borders)
         else:
             if self.forecast.window is None:  # chosen from the training rows alone, like everything that is learned
-                stops = splits.training_stops(self.lengths, validation=validation, test=test, gap=gap)
+                stops = splits.training_stops(self.lengths, gap=gap, **borders)
                 # A part that holds its own history has to have room for windows after it.
-                room = splits.smallest_part(self.lengths, validation=validation, test=test) - self.forecast.horizon
+                room = splits.smallest_part(self.lengths, **borders) - self.forecast.horizon
                 most = max(1, room * 2 // 3) if history == "own" else None
                 chosen = self.between(np.zeros_like(stops), stops).with_window(most=most)
                 data = replace(self, forecast=chosen.forecast, notes=chosen.notes)
             assert data.forecast is not None
             assert data.forecast.window is not None
             cuts = splits.cut(
-                self.lengths, validation=validation, test=test, window=data.forecast.window,
-                horizon=data.forecast.horizon, history=history, gap=gap,
+                self.lengths, window=data.forecast.window, horizon=data.forecast.horizon, history=history, gap=gap,
+                **borders,
             )  # fmt: skip
         return [data.between(starts, stops) for starts, stops in cuts]
+
+
+def _noted(parts: list[SequenceData]) -> tuple[SequenceData, ...]:
+    """``parts`` with a note where training has dates that are later than what another part predicts."""
+    train, time = parts[0], parts[0].time
+    if len(parts) == 1 or time is None or time.dtype.kind != "M" or not len(time):
+        return tuple(parts)
+    name, later = ("test", parts[2]) if len(parts) == 3 else ("other", parts[1])
+    assert later.time is not None
+    back = (later.forecast.window or 0) if later.forecast is not None else 0
+    first = later.time[np.minimum(later.offsets[:-1] + back, later.offsets[1:] - 1)].min(initial=time.max())
+    if time.max() <= first:
+        return tuple(parts)
+    zone = None if train.schema.stamps is None else train.schema.stamps.zone
+    last, first = (str(one)[:16] for one in zones.to_local(np.array([time.max(), first]), zone))
+    said = (
+        f"Training has rows up to {last}, and the {name} part predicts from {first} on: what "
+        "holds for all sequences at a later date was seen in training. split(at=...) cuts all of them at one date."
+    )
+    return tuple(replace(part, notes=(*part.notes, said)) for part in [train, *parts[1:]])

@@ -5,6 +5,9 @@ A part is asked for as a share, a float from 0 to 1, or as a whole number, of se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from ..errors import ArgumentError, DataError
@@ -104,26 +107,50 @@ def _quota(members: np.ndarray, held: int) -> tuple[np.ndarray, int]:
         full |= beyond
 
 
+def sort_by_time(first: np.ndarray, last: np.ndarray, at: Sequence[Any]) -> tuple[list[np.ndarray], int]:
+    """The sequences of ``[training, validation, test]`` that lie in it whole, and how many lie across a date of ``at``.
+
+    Args:
+        first, last: ``(B,)`` the first and the last time of each sequence.
+        at: where validation begins, and test, if there is one.
+    """
+    begins, ends = (np.searchsorted(np.array(at), times, side="right") for times in (first, last))
+    parts = [np.flatnonzero((begins == part) & (ends == part)) for part in range(3)]
+    return parts, int((begins != ends).sum())
+
+
 # Later steps of every sequence --------------------------------------------------------------------------------------
 
 
-def training_stops(lengths: np.ndarray, *, validation: float, test: float, gap: int | None = None) -> np.ndarray:
+def training_stops(
+    lengths: np.ndarray,
+    *,
+    validation: float = 0,
+    test: float = 0,
+    firsts: Sequence[np.ndarray] | None = None,
+    gap: int | None = None,
+) -> np.ndarray:
     """``(B,)`` steps of each sequence that ``cut`` gives to training whatever the window will be."""
-    return np.maximum(_borders(lengths, validation, test, gap or 0)[0][1], 0)
+    return np.maximum(_borders(lengths, validation, test, firsts, gap or 0)[0][1], 0)
 
 
-def smallest_part(lengths: np.ndarray, *, validation: float, test: float) -> int:
-    """Rows that the longest sequence has in validation or test, whichever of those asked for is smaller."""
-    longest = lengths.max(initial=0)[None]
-    rows = [stop - start for start, stop in _borders(longest, validation, test, 0)]
-    return int(min(size[0] for size, share in zip(rows, (1, validation, test), strict=True) if share))
+def smallest_part(
+    lengths: np.ndarray, *, validation: float = 0, test: float = 0, firsts: Sequence[np.ndarray] | None = None
+) -> int:
+    """Rows that the longest sequence has in validation or test, whichever of those asked for is smaller; of parts that
+    begin at ``firsts``, the rows of the sequence that has the most of that part."""
+    if firsts is None:
+        lengths = lengths.max(initial=0)[None]
+    rows = [int((stop - start).max(initial=0)) for start, stop in _borders(lengths, validation, test, firsts, 0)]
+    return min(size for size, asked in zip(rows, _asked(validation, test, firsts), strict=True) if asked)
 
 
 def cut(
     lengths: np.ndarray,
     *,
-    validation: float,
-    test: float,
+    validation: float = 0,
+    test: float = 0,
+    firsts: Sequence[np.ndarray] | None = None,
     window: int = 0,
     horizon: int = 1,
     history: str = "own",
@@ -133,6 +160,10 @@ def cut(
 
     Where a sequence has fewer than ``window + horizon`` steps for a part, nothing could be predicted in it, and its
     stop is its start. For the other arguments see ``SequenceData.split``.
+
+    Args:
+        firsts: instead of ``validation`` and ``test``: the first step of validation, and of test if there is one, in
+            each sequence, ``(B,)`` each.
 
     Raises:
         ArgumentError: a gap shorter than the window, with "own" history.
@@ -152,28 +183,41 @@ def cut(
         )
     reach = window - least  # rows before a part that its first prediction looks back on
     cuts = []
-    for name, share, (start, stop) in zip(
-        PARTS, (1, validation, test), _borders(lengths, validation, test, gap - least), strict=True
+    asked = _asked(validation, test, firsts)
+    for name, wanted, (start, stop) in zip(
+        PARTS, asked, _borders(lengths, validation, test, firsts, gap - least), strict=True
     ):
         start = np.maximum(start - reach, 0)
         room = stop - start
         enough = room >= window + horizon
-        if share and not enough.any():
+        if wanted and not enough.any():
             raise DataError(
                 f"the {name} part of a series of {int(lengths.max(initial=0))} steps has "
                 f"{int(room.max(initial=0))} steps, fewer than window + horizon = {window} + {horizon}; give a "
-                "longer series, a shorter window or horizon, or larger parts."
+                f"longer series, a shorter window or horizon, or {'larger parts' if firsts is None else 'other dates'}."
             )
         cuts.append((start, np.where(enough, stop, start)))
     return cuts
 
 
-def _borders(lengths: np.ndarray, validation: float, test: float, apart: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def _asked(validation: float, test: float, firsts: Sequence[np.ndarray] | None) -> tuple[bool, bool, bool]:
+    """Which parts are asked for."""
+    return (True, validation > 0, test > 0) if firsts is None else (True, True, len(firsts) == 2)
+
+
+def _borders(
+    lengths: np.ndarray, validation: float, test: float, firsts: Sequence[np.ndarray] | None, apart: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """``(starts, stops)`` of the three parts, counted from the end, with ``apart`` steps left out before a part.
 
     What is left out comes off the part before, so that each part has the size asked for and training has the rest,
     which may be below 0.
     """
+    if firsts is not None:
+        starts = [np.zeros_like(lengths), *firsts]
+        stops = [np.maximum(stop - apart, start) for start, stop in zip(starts, firsts, strict=False)]
+        borders = list(zip(starts, [*stops, lengths], strict=True))
+        return borders if len(borders) == 3 else [*borders, (lengths, lengths)]
     stop = lengths
     parts = []
     for share in (test, validation):

@@ -8,6 +8,7 @@ let go one after the other, so that ten million rows need little more memory tha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from . import columns as col
 from .rows import Rows, arrange
 from .sequences import TASKS, Forecast, Schema, SequenceData, Task
 from .sources import open_table
+from .stamps import uneven
 from .targets import learned, past, refuse_target_kinds, refuse_unchanging, target_like
 from .typed import TEXT, Typed
 
@@ -102,13 +104,14 @@ def read_table(
         refuse_target_kinds(table, targets, task)
     time = " ".join(parts) or None
     parts = parts if len(parts) > 1 else ()
-    rows = arrange(table, sequence, time, parts)
+    rows = arrange(table, sequence, time, parts=parts)
+    notes.extend(rows.notes)
     if forecast is not None:
         task, made = "forecast", past(table, targets, rows, target in (None, "*"), notes)
         refuse_unchanging(made)
         notes.append(f"A forecast of {listed(made.names, 6)}, {forecast.horizon} step(s) ahead, as horizon= was given.")
         if rows.time is not None:
-            notes.extend(filter(None, [col.uneven(rows.time, rows.offsets)]))
+            notes.extend(filter(None, [uneven(rows.time, rows.offsets, rows.stamps)]))
     else:
         task, made = learned(table, targets, rows, sequence, task, notes)
     numbers, number_names = _numbers(table, [n for n in inputs if _is(table, n, "number", "missing")], rows, notes)
@@ -142,6 +145,7 @@ def read_table(
             ),
             encoding=opened.encoding,
             skip=skip or 0,
+            stamps=rows.stamps,
         ),
         forecast=forecast,
         source=table.source,
@@ -209,10 +213,11 @@ def read_like(
                 f"column {name!r} holds numbers in the table trained on, and {table.type(name)} values in "
                 f"{table.source}; convert it to numbers."
             )
-    rows = arrange(table, schema.sequence, schema.time, schema.time_parts)
+    rows = arrange(table, schema.sequence, schema.time, schema.stamps, schema.time_parts)
+    notes.extend(rows.notes)
     target = None if absent or not schema.target else target_like(table, schema, rows, per)
     if schema.task == "forecast" and rows.time is not None:
-        notes.extend(filter(None, [col.uneven(rows.time, rows.offsets)]))
+        notes.extend(filter(None, [uneven(rows.time, rows.offsets, rows.stamps)]))
     numbers, _ = _numbers(table, list(schema.numbers), rows, None)
     codes, levels, _ = _categories(table, list(schema.categories), rows, None)
     return SequenceData(
@@ -223,7 +228,7 @@ def read_like(
         target=target,
         ids=rows.ids,
         time=rows.time,
-        schema=schema,
+        schema=replace(schema, stamps=rows.stamps),
         forecast=forecast,
         source=table.source,
         notes=(*opened.notes, *table.remarks(), *notes),

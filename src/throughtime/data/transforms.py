@@ -340,7 +340,7 @@ class Preparation:
 
         forecast = self.forecast
         return {
-            "schema": vars(self.schema),
+            "schema": self.schema.to_json(),
             "forecast": None
             if forecast is None
             else {
@@ -372,7 +372,7 @@ class Preparation:
         assert inputs is not None
         forecast = stored["forecast"]
         return cls(
-            schema=Schema(**{key: tuples(value) for key, value in stored["schema"].items()}),
+            schema=Schema.from_json(stored["schema"]),
             forecast=forecast and Forecast(**{key: tuples(value) for key, value in forecast.items()}),
             inputs=inputs,
             indicators=tuples(stored["indicators"]),

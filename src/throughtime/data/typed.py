@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DTYPES = ("number", "decimal-point", "decimal-comma", "category", "date")
 TEXT = "text"  # in place of a spelling: a target read as it is written
 GROUPED = r"^[1-9]\d{0,2}(\.\d{3})+$"
+PLAIN_DATES = ("date32", "timestamp[s]", "timestamp[ns]")
 EXACT = 2**53  # integers beyond it are not all float64
 _YEAR, _PART = r"[12]\d{3}", r"\d{1,2}"
 _CLOCK = rf"({_PART}:\d\d(:\d\d([.,]\d+)?)?|{_PART}\.\d\d\.\d\d)( ?[aApP]\.?[mM]\.?)?"
@@ -132,15 +133,15 @@ class Typed:
         return column if whole is None or _has_codes(column) else whole
 
     def stamps(self, name: str) -> pa.ChunkedArray:
-        """The column as times: numbers where it holds numbers; text, as written, is left to ``columns.times``."""
+        """The column as times: numbers and plain dates as such; other text, as it is written, is left to ``stamps``."""
         column = self._hand_out(name)
         if not col.is_text(column.type):
             return column
         for one in (column, _without_missing(column)):
-            for type in ("int64", "double"):
+            for type in ("int64", "double", *(PLAIN_DATES if self.table.written else ())):
                 plain = _cast(one, type)
-                if plain is not None:
-                    return plain
+                if plain is not None:  # a frame's text is written again as text
+                    return plain if self.table.written else column
         column = _without_missing(column)
         index, texts = col.encoded(column)
         if _share_of_dates(texts) < 0.5:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import keras
 import numpy as np
 
 from ..data.batching import Batches
+from ..data.calendars import Calendar, following_times
 from ..data.examples import Examples
-from ..data.seasons import following_times
 from ..data.sequences import Schema, SequenceData
+from ..data.stamps import write_times
 from ..data.transforms import Preparation
 from ..errors import BackendError, DataError, RunError, listed
 from ..files import write_aside
@@ -130,7 +132,7 @@ class Predictions:
         if isinstance(values, Ragged):
             columns[name] = np.repeat(self.ids, values.lengths)
             columns[self.schema.time or "step"] = (
-                _readable(self.time)
+                write_times(self.time, self.schema.stamps)
                 if self.time is not None
                 else np.concatenate([np.arange(n) for n in values.lengths])
             )
@@ -141,7 +143,7 @@ class Predictions:
             columns[name] = np.repeat(self.ids, horizon)
             columns[free("step_ahead")] = np.tile(np.arange(1, horizon + 1), len(values))
             if self.time is not None:
-                columns[free(self.schema.time or "time")] = _readable(self.time.reshape(-1))
+                columns[free(self.schema.time or "time")] = write_times(self.time.reshape(-1), self.schema.stamps)
             values = values.reshape(-1, values.shape[-1])
         else:
             columns[name] = self.ids
@@ -231,10 +233,10 @@ def answer(
         scaled = predict_examples(model, examples, feeds, pad_value=pad_value)
         assert preparation.outputs is not None
         return Predictions(
-            schema=preparation.schema,
+            schema=replace(preparation.schema, stamps=data.schema.stamps),
             values=preparation.outputs.invert(scaled),
             ids=data.ids,
-            time=_times_ahead(data, last, preparation.forecast.horizon),
+            time=_times_ahead(data, preparation, last, preparation.forecast.horizon),
             notes=tuple(unseen_categories(preparation, data).values()),
         )
     examples = preparation.apply(data, targets=False)
@@ -245,7 +247,7 @@ def answer(
         values = Ragged(values, data.offsets)
         probabilities = None if probabilities is None else Ragged(probabilities, data.offsets)
     return Predictions(
-        schema=preparation.schema,
+        schema=replace(preparation.schema, stamps=data.schema.stamps),
         values=values,
         ids=data.ids,
         probabilities=probabilities,
@@ -264,22 +266,26 @@ def values_of(preparation: Preparation, outputs: np.ndarray) -> tuple[Any, Any]:
     return preparation.outputs.invert(outputs), None
 
 
-def _readable(time: np.ndarray) -> np.ndarray:
-    """Time stamps in the coarsest of days, seconds and nanoseconds that loses nothing."""
-    if np.issubdtype(time.dtype, np.datetime64):
-        for unit in ("D", "s"):
-            coarse = time.astype(f"datetime64[{unit}]")
-            if (coarse == time).all():
-                return coarse
-    return time
-
-
-def _times_ahead(data: SequenceData, last: np.ndarray, horizon: int) -> np.ndarray | None:
+def _times_ahead(data: SequenceData, preparation: Preparation, last: np.ndarray, horizon: int) -> np.ndarray | None:
     if data.time is None:
         return None
+    zone, calendar = _calendar(data, preparation)
     times = []
+    made: dict[bytes, np.ndarray] = {}  # the series of a panel often have the same stamps
     for b, row in enumerate(last):
         given = data.time[row + 1 : data.offsets[b + 1]][:horizon]
         known = np.concatenate([data.time[data.offsets[b] : row + 1], given])
-        times.append(np.concatenate([given, following_times(known, horizon - len(given))]))
+        key = hashlib.blake2b(known.tobytes(), salt=len(given).to_bytes(8)).digest()
+        if key not in made:
+            made[key] = following_times(known, horizon - len(given), calendar=calendar, zone=zone)
+        times.append(np.concatenate([given, made[key]]))
     return np.stack(times)
+
+
+def _calendar(data: SequenceData, preparation: Preparation) -> tuple[str | None, Calendar | None]:
+    """The zone of the data, and the calendar for series that are too short to show theirs."""
+    here, trained = data.schema.stamps, preparation.schema.stamps
+    zone, calendar = (None, None) if here is None else (here.zone, here.calendar)
+    if trained is not None and (calendar is None or calendar.kind == "step"):
+        calendar = trained.calendar
+    return zone, calendar

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data.examples import Examples
 from ..data.sequences import SequenceData
+from ..data.stamps import write_texts
 from ..data.transforms import Preparation
 from ..errors import DataError
 from .baselines import Baselines, evenly
@@ -299,9 +300,7 @@ def _forecast_detail(
 def _stamps(data: SequenceData, rows: np.ndarray) -> Sequence[Any]:
     if data.time is None:
         return rows.tolist()
-    if np.issubdtype(data.time.dtype, np.datetime64):
-        return np.datetime_as_string(data.time[rows], unit="s").tolist()
-    return data.time[rows].tolist()
+    return write_texts(data.time[rows], data.schema.stamps)
 
 
 def _listed(values: np.ndarray) -> list[float | None]:
