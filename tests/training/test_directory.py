@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,7 @@ def test_of_many_threads_one_is_inside(tmp_path: Path) -> None:
                         inside += 1
                         entered += 1
                         most = max(most, inside)
+                    time.sleep(0.002)  # others have their turn while this one is inside
                     with count:
                         inside -= 1
             except RunError:
@@ -300,8 +302,8 @@ def killed_and_resumed(stages: list[str], folder: Path) -> None:
     for stage in stages:
         out = folder / stage
         arguments = [COMMAND[0], table, *COMMAND[1:], "--out", str(out)]
-        name, time = STAGES[stage]
-        program = [sys.executable, "-c", textwrap.dedent(KILLED), name, str(time), *arguments]
+        name, nth = STAGES[stage]
+        program = [sys.executable, "-c", textwrap.dedent(KILLED), name, str(nth), *arguments]
         killed = subprocess.run(program, capture_output=True, text=True, env=ENVIRONMENT, timeout=300)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert any(name.endswith(".aside") or ".aside." in name for name in names(out)), "it was killed in the middle"
