@@ -91,8 +91,8 @@ def check(
 
 
 def _looked_at(evidence: Evidence) -> tuple[str, ...]:
-    said = [note.removeprefix("read: ") for note in evidence.data.notes if note.startswith("read: ")]
-    said.append(f"{evidence.data.size} sequences, {len(evidence.index)} of them in probes")
+    said = [f"{evidence.data.size} sequences, {len(evidence.index)} of them in probes"]
+    said += [note.removeprefix("read: ") for note in evidence.data.notes if note.startswith("read: ")]
     trial = evidence.trial if evidence.trace.failed is None else None
     if trial is not None:
         said.append(f"{len(trial.losses)} training steps of {evidence.data.batch_size} sequences")
