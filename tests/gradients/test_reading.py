@@ -175,7 +175,7 @@ def test_a_flow_of_batches_is_that_of_their_first_sequences() -> None:
 def test_check_and_the_monitor_take_batches_and_say_how_many() -> None:
     model, source = network(), Counted(8, again=True)
     found = tt.check(model, source, train=False)
-    assert source.asked == 7 and found.looked_at[0].startswith("7 batches of the generator with 48 sequences")
+    assert source.asked == 7 and found.looked_at[1].startswith("7 batches of the generator with 48 sequences")
     ragged = tt.check(model, Rows([16, 16, 8], [6, 6, 4]), train=False)
     assert ragged.left_out[0].startswith("8 of 40 sequences in batches of another length")
     weights = {"sample_weight": None}

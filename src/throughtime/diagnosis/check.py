@@ -104,8 +104,8 @@ def _findings(rules: Sequence[Rule], evidence: Evidence, tell: Tell) -> Iterator
 
 
 def _looked_at(evidence: Evidence) -> tuple[str, ...]:
-    said = [note.removeprefix("read: ") for note in evidence.data.notes if note.startswith("read: ")]
-    said.append(f"{counted(evidence.data.size, 'sequence')}, {len(evidence.index)} of them in probes")
+    said = [f"{counted(evidence.data.size, 'sequence')}, {len(evidence.index)} of them in probes"]
+    said += [note.removeprefix("read: ") for note in evidence.data.notes if note.startswith("read: ")]
     trial = evidence.trial if evidence.trace.failed is None else None
     if trial is not None:
         said.append(f"{counted(len(trial.losses), 'training step')} of {counted(evidence.data.batch_size, 'sequence')}")
