@@ -301,7 +301,7 @@ struct MinLstm {
         // f' = (1 + e^-b) / (2 + e^-a + e^-b), above and below times e^m: with the least of a, b and 0 for m nothing
         // overflows, and one of the three terms is 1.
         V m = a < b ? a : b;
-        m = clamp(m < V{} ? m : V{}, -1e30f, 0.0f);  // not infinite, from which infinity cannot be taken
+        m = clamp(m < V{} ? m : V{}, -__FLT_MAX__, 0.0f);  // infinity cannot be taken from infinity
         V e[3] = {m, m - a, m - b}, scale[3], less[2] = {-a, -b}, y[1] = {load(gate + 32)};
         TT_EACH(3) e[n] = clamp(e[n], -87.0f, 0.0f);
         power(e, scale, 1.44269504f);

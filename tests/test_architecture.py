@@ -107,7 +107,7 @@ ORDER = (
     "report.evidence",
     "report.page",
     "bench",
-    "demo",
+    "demo options",
     "cli",
     "__main__",
 )

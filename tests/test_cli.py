@@ -258,7 +258,7 @@ class Opened(Exception):
     pass
 
 
-def opened(*_: object) -> None:
+def opened(*_: object, **options: object) -> None:
     raise Opened
 
 

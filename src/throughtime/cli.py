@@ -8,9 +8,7 @@ error, 2 something that the user can mend (one line says what), 130 interrupted.
 
 from __future__ import annotations
 
-import inspect
 import os
-import re
 import shlex
 import sys
 from importlib.util import find_spec
@@ -21,6 +19,22 @@ import typer
 
 from .backend import choose_backend
 from .errors import ArgumentError, RunError, ThroughtimeError, choose, counted
+from .options import (
+    DTYPES,
+    ENCODING,
+    FEATURES,
+    SEQUENCE,
+    SKIP,
+    TABLE,
+    TARGET,
+    TASK,
+    TIME,
+    column_or_columns,
+    columns_of,
+    dtypes_of,
+    name_options,
+    training_options,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from .training.run import Run
@@ -32,16 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Recurrent networks that train: any sequence length, naive baselines beside every score.",
 )
-
-TABLE = typer.Argument(help="CSV, Parquet, Arrow or .ts file: one row a time step.", show_default=False)
-TARGET = typer.Option(help="Column to predict; forecasts: several, with commas.")
-SEQUENCE = typer.Option(help="Column that tells the sequences apart. Without it: one long series.")
-TIME = typer.Option(help="Column to sort each sequence by; or the columns that make up the time: Date,Time.")
-DTYPES = typer.Option(help="Columns as COLUMN=KIND, with commas: number, decimal-point, decimal-comma, category, date.")
-ENCODING = typer.Option(help="Of a text file, such as cp1252. By default UTF-8, or as its first bytes say.")
-SKIP = typer.Option(help="Lines of a text file above its row of column names.")
-FEATURES = typer.Option(help="Input columns, with commas. By default all others.")
-TASK = typer.Option(help="classify, regress, forecast or tag. By default seen from the target.")
 
 
 def console() -> None:
@@ -171,11 +175,11 @@ def train(
         _say(f"there is nothing to resume in {directory}: this run starts anew")
     from .data.tables import read_table
 
-    dates = _columns(split_at)
+    dates = columns_of(split_at)
     if dates is not None and (validation is not None or test is not None):
         raise ArgumentError("--split-at says where validation and test begin; leave out --validation and --test.")
     validation, test = (0.15 if share is None else share for share in (validation, test))
-    settings = _training_options(
+    settings = training_options(
         {"cell": cell, "units": units, "depth": depth, "dropout": dropout, "scale": scale, "missing": missing,
          "causal": causal, "batch_size": batch_size, "tokens": tokens, "learning_rate": learning_rate, "epochs": epochs,
          "patience": patience, "seed": seed},
@@ -185,15 +189,15 @@ def train(
     history = history.casefold()
     data = read_table(
         table,
-        target=_column_or_columns(target),
+        target=column_or_columns(target),
         sequence=sequence,
-        time=_column_or_columns(time),
-        features=_columns(features),
-        known=_columns(known) or (),
+        time=column_or_columns(time),
+        features=columns_of(features),
+        known=columns_of(known) or (),
         task=task,  # type: ignore[arg-type]
         horizon=horizon,
         window=window,
-        dtypes=_dtypes(dtypes),
+        dtypes=dtypes_of(dtypes),
         encoding=encoding,
         skip=skip,
     )
@@ -402,14 +406,14 @@ def check(
     else:
         data = read_table(
             table,
-            target=_column_or_columns(target),
+            target=column_or_columns(target),
             sequence=sequence,
-            time=_column_or_columns(time),
-            features=_columns(features),
+            time=column_or_columns(time),
+            features=columns_of(features),
             task=task,  # type: ignore[arg-type]
             horizon=horizon,
             window=window,
-            dtypes=_dtypes(dtypes),
+            dtypes=dtypes_of(dtypes),
             encoding=encoding,
             skip=skip,
         )
@@ -440,20 +444,19 @@ def bench(
     json: Annotated[str | None, typer.Option(help="File to write all figures to.")] = None,
 ) -> None:
     """Time the layers beside stock Keras's on this machine: equal first, then training and prediction in turn."""
-    if json is not None and not Path(json).parent.is_dir():  # before the work, not after it
-        raise RunError(f"--json={json}: there is no directory {Path(json).parent}; make it, or choose another file.")
+    from .files import path_of, refuse_unwritable, write_json
+
+    if json is not None:  # before the work, not after it
+        refuse_unwritable(path_of(json, "--json"))
     choose_backend()
     from rich.console import Console
     from rich.progress import Progress
 
     from .bench import bench as measure
     from .bench import cells_of, sizes_of, table
-    from .files import path_of, refuse_unwritable, write_json
 
-    if json is not None:  # before the work, not after it
-        refuse_unwritable(path_of(json, "--json"))
-    names = cells_of(_columns(cells) or ())
-    sizes = sizes_of(_columns(units) or ())
+    names = cells_of(columns_of(cells) or ())
+    sizes = sizes_of(columns_of(units) or ())
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("comparing with stock Keras", total=len(names) * len(sizes))
         result = measure(names, sizes, repeat=repeat, done=lambda: progress.advance(task))
@@ -514,64 +517,8 @@ def _say(*lines: Any) -> None:
         typer.echo(str(line), err=True)
 
 
-def _training_options(
-    settings: dict[str, Any], *, memory: str | None, validation: float, test: float, history: str, forecast: bool
-) -> dict[str, Any]:
-    """The settings of a training, refused before a table is read, which may take minutes."""
-    from .data.splits import refuse_shares
-    from .kernels.schedule import byte_count
-    from .training.settings import Settings
-
-    Settings(**settings)
-    if memory is not None:
-        byte_count(memory)
-    refuse_shares(validation=validation, test=test)
-    history = choose("history", history, ("own", "shared"))
-    if validation <= 0:
-        raise ArgumentError(f"--validation={validation:g}; early stopping needs a share above 0.")
-    if history != "own" and not forecast:
-        raise ArgumentError("--history belongs to forecasts.")
-    return settings
-
-
 def _in_options(said: str, *, values: bool) -> str:
-    """Says ``--batch-size`` for what Python calls ``batch_size=``, where the command has such an option.
-
-    Args:
-        said: a message.
-        values: False where ``time=3`` is the value 3 in a column that has the name of an option.
-    """
-    for command in app.registered_commands:
-        if command.callback is not None and [command.callback.__name__] == sys.argv[1:2]:
-            parameters = inspect.signature(command.callback).parameters.values()
-            names = "|".join(one.name for one in parameters if one.default is not one.empty)
-            said = re.sub(rf"(?<![\w-])({names})=(?=(\S?)){'' if values else WITHOUT_VALUE}", _option, said)
-    return said
-
-
-WITHOUT_VALUE = r"(?=$|[\s,;.)])"
-
-
-def _option(found: re.Match[str]) -> str:
-    return f"--{found[1].replace('_', '-')}{'=' if found[2] not in ('', ',', ';', '.', ')') else ''}"
-
-
-def _columns(given: str | None) -> list[str] | None:
-    return None if given is None else [name.strip() for name in given.split(",") if name.strip()]
-
-
-def _dtypes(given: str | None) -> dict[str, str] | None:
-    """``a=number,b=category`` as a dict; a name may hold an equals sign."""
-    pairs = [pair.rpartition("=") for pair in _columns(given) or ()]
-    for name, sign, kind in pairs:
-        if not (name and sign and kind):
-            raise ArgumentError(f"--dtypes {given!r} is not COLUMN=KIND, with commas between, such as price=number.")
-    return {name.strip(): kind.strip() for name, _, kind in pairs} if given is not None else None
-
-
-def _column_or_columns(given: str | None) -> str | list[str] | None:
-    names = _columns(given)
-    return names[0] if names is not None and len(names) == 1 else names
+    return name_options(said, values=values, commands=app.registered_commands)
 
 
 def _hold_directory(context: typer.Context, table: str, out: str | None, resume: bool) -> Path:

@@ -228,7 +228,7 @@ def test_what_was_seen_is_said(times, said) -> None:
 def test_equal_steps_have_no_note() -> None:
     for frequency in ("h", "D", "W", "MS", "QE", "YS"):
         times = pd.date_range("2024-01-01", periods=30, freq=frequency, tz="Europe/Berlin")
-        assert notes(times) == "A forecast of 'v', 1 step(s) ahead, as horizon= was given."
+        assert notes(times) == "A forecast of 'v', 1 step ahead, as horizon= was given."
 
 
 @pytest.mark.parametrize(

@@ -218,8 +218,8 @@ def test_empty_columns_and_lines_of_separators(tmp_path):
     lines = ["x;y;;", *(f"{i},5;{i};;" for i in range(9)), *[";" * 3] * 4]
     data = read_table(csv(tmp_path, "\n".join(lines)), target="y", horizon=1)
     assert (data.schema.numbers, data.steps) == (("x",), 9)
-    assert said(data, "2 column(s) without a name and without a value")
-    assert said(data, "4 line(s) of separators alone", "row 10")
+    assert said(data, "2 columns without a name and without a value")
+    assert said(data, "4 lines of separators alone", "row 10")
     again = read_like(tmp_path / "t.csv", data.schema, data.forecast)
     assert (again.steps, said(again, "separators alone")) == (9, True)
 
@@ -227,10 +227,10 @@ def test_empty_columns_and_lines_of_separators(tmp_path):
 @pytest.mark.parametrize(
     ("above", "words"),
     [
-        (["# made by a logger", "# at home, in the cellar"], ("2 comment line(s)",)),
+        (["# made by a logger", "# at home, in the cellar"], ("2 comment lines",)),
         (["sep=,"], ("'sep=,'", "delimiter")),
         (["", ""], ()),
-        (["# one", "", "# two"], ("2 comment line(s)",)),
+        (["# one", "", "# two"], ("2 comment lines",)),
     ],
 )
 def test_lines_above_the_table_that_explain_themselves(tmp_path, above, words):
@@ -244,7 +244,7 @@ def test_names_in_a_comment_and_comments_between_rows(tmp_path):
     data = read_table(csv(tmp_path, text), time="t", target="y", horizon=1)
     assert data.time.tolist() == list(range(40))
     assert said(data, "names", "comment line '# t,y'")
-    assert said(data, "1 line(s) that begin with '#'", "'# moved'")
+    assert said(data, "1 line beginning with '#'", "'# moved'")
     named = read_table(csv(tmp_path, "\n".join(["#t,y", *SERIES])), time="t", target="y", horizon=1)
     assert named.steps == 40
 

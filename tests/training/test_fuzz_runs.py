@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cases import made
-from mutations import FILES
+from run_mutations import FILES
 
 from throughtime.training.checkpoint import Progress
 from throughtime.training.train import train

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ArgumentError, DataError, listed
+from ..errors import ArgumentError, DataError, counted, listed
 from .encoding import LINES, choose_encoding, decode_start, not_utf8
 
 if TYPE_CHECKING:
@@ -157,11 +157,11 @@ def _find_start(name: str, text: str, skip: int | None, notes: list[str]) -> _St
         if named and any(_is_value(cell) for cell in first) and not any(_is_value(cell) for cell in cells):
             notes.append(f"The column names of {name} were taken from its comment line {comments[-1].strip()[:60]!r}.")
             if len(comments) > 1:
-                notes.append(f"{len(comments) - 1} comment line(s) that begin with '#' were left out.")
+                notes.append(f"Left out: {counted(len(comments) - 1, 'comment line')} beginning with '#'.")
             return _Start(skip=at, delimiter=delimiter, width=len(first), names=cells, single=len(first) == 1)
         if not header and not below:  # a header that begins with '#', and nothing else
             raise DataError(f"{name} is empty: it has comment lines and no row of column names.")
-        notes.append(f"{len(comments)} comment line(s) that begin with '#' were left out.")
+        notes.append(f"Left out: {counted(len(comments), 'comment line')} beginning with '#'.")
     if not header:
         raise DataError(f"{name} is empty: there is no row of column names.")
     delimiter = forced or _delimiter(header, below)
@@ -280,7 +280,7 @@ def _read(path: Path, encoding: str, start: _Start, notes: list[str]) -> pa.Tabl
                 ) from error
             raise DataError(f"{path.name}: {_bad_row(path, options, parse, block) or _line(error)}.") from error
     if left:
-        notes.append(f"{len(left)} line(s) that begin with '#' were left out, the first {left[0].strip()[:40]!r}.")
+        notes.append(f"Left out: {counted(len(left), 'line')} beginning with '#', the first {left[0].strip()[:40]!r}.")
     _refuse_long(path.name, table)
     return table
 
@@ -350,7 +350,7 @@ def _without_empty(table: pa.Table, names: list[str], notes: list[str]) -> tuple
 
     void = [i for i, name in enumerate(names) if not name and table.column(i).null_count == table.num_rows]
     if void and len(void) < len(names):
-        notes.append(f"{len(void)} column(s) without a name and without a value were left out.")
+        notes.append(f"Left out: {counted(len(void), 'column')} without a name and without a value.")
         kept = [i for i in range(len(names)) if i not in void]
         table, names = table.select(kept), [names[i] for i in kept]
     if names.count("") > 1:
@@ -362,7 +362,7 @@ def _without_empty(table: pa.Table, names: list[str], notes: list[str]) -> tuple
         count = pc.sum(gone).as_py() or 0
         if 0 < count < table.num_rows:
             first = pc.index(gone, True).as_py() + 1
-            notes.append(f"{count} line(s) of separators alone were left out, the first in row {first}.")
+            notes.append(f"Left out: {counted(count, 'line')} of separators alone, the first in row {first}.")
             table = table.filter(pc.invert(gone))
     return table, names
 
