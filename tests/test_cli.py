@@ -301,7 +301,6 @@ def test_capitals_mean_the_same_in_python() -> None:
     ["bench", "--cells", "lstm,grux"],
     ["bench", "--cells", ","],
     ["bench", "--units", ""],
-    ["bench", "--json", "nowhere/b.json"],
 ])  # fmt: skip
 def test_other_commands_name_the_option_that_is_wrong(arguments: list[str], here: Path, monkeypatch, capsys) -> None:
     assert call(*arguments, monkeypatch=monkeypatch) == 2

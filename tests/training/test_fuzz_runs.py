@@ -44,7 +44,7 @@ def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def outcomes(kind: str, directory: Path, first: int, count: int) -> collections.Counter[str]:
     """How many mutations were loaded and refused, by a process of their own; fails on anything else."""
-    program = [sys.executable, str(HERE / "mutations.py"), kind, str(directory), str(first), str(count)]
+    program = [sys.executable, str(HERE / "run_mutations.py"), kind, str(directory), str(first), str(count)]
     environment = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(program, capture_output=True, text=True, env=environment, timeout=900)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"kind"')]
