@@ -15,7 +15,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -282,7 +282,8 @@ class GradientMonitor(keras.callbacks.Callback):
         assert self._prepared is not None
         start = time.perf_counter()
         flow = self._prepared()
-        self._keep(step, {name: one for name, one in flow.items() if name.partition("#")[0] in self._probed})
+        probed = {name: one for name, one in flow.items() if name.partition("#")[0] in self._probed}
+        self._keep(step, {name: replace(one, native=False) for name, one in probed.items()})
         self._probes.took(time.perf_counter() - start, batch)
 
     def _take(self, batch: int, step: int, before: Step, *given: Any) -> Any:
