@@ -55,7 +55,7 @@ ORDER = (
     "gradients.differentiate",
     "gradients.building gradients.reading",
     "gradients.flow",
-    "gradients.arming",
+    "gradients.arming gradients.peeking",
     "gradients.guarded gradients.locating",
     "gradients.guard",
     "gradients.history gradients.events",

@@ -272,7 +272,9 @@ class Probe:
             predicted = model(x, training=False)
             if chosen is not None:
                 return keras.ops.mean(chosen(y, predicted))
-            return model._compute_loss(x=x, y=y, y_pred=predicted, sample_weight=sample_weight, training=False)
+            # As in fit, since a compute_loss of the user's own may count on tensors.
+            given = {"x": _tensors(x), "y": _tensors(y), "sample_weight": _tensors(sample_weight)}
+            return model._compute_loss(**given, y_pred=predicted, training=False)
 
         try:
             build(model, x)
@@ -403,6 +405,13 @@ def gradient_flow(
 
 def _zeros(call: Call) -> np.ndarray:
     return np.zeros((*call.mask.shape, call.units), np.float32)
+
+
+def _tensors(given: Any) -> Any:
+    """A tensor of each array of numbers."""
+    return keras.tree.map_structure(
+        lambda one: one if one is None or one.dtype.kind in "OSU" else keras.ops.convert_to_tensor(one), given
+    )
 
 
 def _first(given: Any, count: int) -> Any:

@@ -3,23 +3,26 @@
 Layers on the native kernel have a tap each (csrc/taps.h), shut but for the steps that are read: a step that is not read
 costs nothing more, and one that is read has its norms computed by the backward pass that is made anyway. Nothing is
 asked at the end of a batch, where Keras would wait for each step to be done, but at the beginning of the next one.
-Other layers are measured on a probe batch, outside of training.
+Other layers are measured on a probe batch, outside of training: one that is given, or the first that ``fit`` shows,
+which is looked at just before the step that is made of it (peeking.py).
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 import warnings
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ThroughtimeError, first_line
 from ..kernels import native
 from ..layers.explanation import NATIVE, explain
 from ..layers.paths import recurrent_layers
@@ -27,6 +30,7 @@ from .arming import Outermost, Step, disarm
 from .events import EventLog, refuse_without_tensorboard
 from .flow import LayerFlow, Probe
 from .history import READINGS, LayerHistory, Readings, heat_maps
+from .peeking import peek, rows_of, values_in_place
 from .reading import in_batches
 from .watching import new_tap
 
@@ -65,9 +69,10 @@ class GradientMonitor(keras.callbacks.Callback):
     """Records the gradient flow while ``model.fit`` trains: the norm of dL/dh_t by training step, layer and time step.
 
     Layers on the native kernel are read out of the backward passes of training itself, dropout and all, at step 1, 2,
-    4, 8 and so on and then as often as ``share`` of the time allows. Others (Keras's own) need ``probe=``: a batch
-    whose flow is computed apart, as ``gradient_flow`` does, as often as ``share`` allows; compiling it the first time
-    comes on top. Training is the same bit for bit.
+    4, 8 and so on and then as often as ``share`` of the time allows. Others (Keras's own) are measured on a probe: one
+    batch, whose flow is computed apart, as ``gradient_flow`` does, as often as ``share`` allows; compiling it the first
+    time comes on top. It is the first batch that ``fit`` shows, as its train step gets it, shuffled and weighted, and
+    is forgotten when ``fit`` ends; or, with ``probe=``, one that you choose. Training is the same bit for bit.
 
     The model is compiled anew for the training and after it, because the taps are part of what is compiled. A training
     that was broken off leaves its taps shut; they are given back when the monitor is used again or is gone.
@@ -75,17 +80,20 @@ class GradientMonitor(keras.callbacks.Callback):
     Args:
         log_dir: a folder for TensorBoard, which gets first/last, rate and horizon of each layer and the heat map.
         probe: ``(x, y)`` or ``(x, y, sample_weight)`` as ``fit`` takes them, or batches of these: for layers in Keras's
-            loop, frozen ones and those that a step calls more than once. Of no use to layers that training shows.
+            loop, frozen ones and those that a step calls more than once, in place of the first batch of each ``fit``.
+            The same probe in several trainings lets you compare them. Of no use to layers that training shows.
         every: a reading every so many batches (calls of the compiled step), whatever time it takes.
         share: of the time of training, for readings and, apart from them, for the probe.
-        sequences: of the probe, from the first one on, are taken as one batch.
+        sequences: so many of the probe, from the first one on, are taken as one batch. Of a batch that ``fit`` shows a
+            model with carried states, all are.
 
     Attributes:
         history: a ``LayerHistory`` of each layer, by name.
         unseen: why other layers are not in it, and how to mend it, by name.
 
     Raises:
-        ArgumentError: an argument outside of what is accepted; in ``fit``: a model none of whose layers can be seen.
+        ArgumentError: an argument outside of what is accepted; in ``fit``, before its first step is made: a model none
+            of whose layers can be seen.
         BackendError: ``log_dir`` without tensorboardX.
 
     Example:
@@ -94,7 +102,7 @@ class GradientMonitor(keras.callbacks.Callback):
         >>> layers = [keras.layers.LSTM(8, name="lstm"), keras.layers.Dense(1)]
         >>> model = keras.Sequential([keras.Input((20, 3)), *layers])
         >>> model.compile("adam", "mse")
-        >>> monitor = GradientMonitor(probe=(x, y), every=2)
+        >>> monitor = GradientMonitor(every=2)
         >>> _ = model.fit(x, y, batch_size=16, epochs=3, callbacks=[monitor], verbose=0)
         >>> monitor.history["lstm"].steps.tolist(), monitor.history["lstm"].norms.shape
         ([1, 3, 5, 7, 9, 11], (6, 20))
@@ -187,6 +195,10 @@ class GradientMonitor(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Any = None) -> None:
         self._read()
+        late = sorted(self._probed - set(self._readings), key=self._names.index)
+        if late and self._begun:
+            why = "training ended before the first step that would have measured it apart."
+            self._not_seen(dict.fromkeys(late, why), "")
         if self._writer is not None:
             self._write_pictures()
         self._leave()
@@ -201,14 +213,8 @@ class GradientMonitor(keras.callbacks.Callback):
                 "GradientMonitor: the model has no recurrent layer; one with a SimpleRNN, GRU, LSTM or RNN is accepted."
             )
         slow = {row.layer: row.reason for row in explain(model) if row.path != NATIVE}
-        if self.probe is None and len(slow) == len(layers):
-            raise ArgumentError(
-                f"GradientMonitor sees no layer of this model: {_said(slow)} Give a batch, "
-                "GradientMonitor(probe=(x, y)), or put the layers on the native kernel."
-            )
         self._names = list(layers)
-        self._tapped, self._probed, self.unseen = set(), set(), {}
-        self._turn_to_probe(slow)
+        self._tapped, self._probed, self.unseen = set(), set(slow), {}
         for name in layers:
             if name not in slow:
                 tap = new_tap()
@@ -222,15 +228,11 @@ class GradientMonitor(keras.callbacks.Callback):
             self._finalizer = weakref.finalize(self, _give_back, self._taps)
             self._finalizer.atexit = False
 
-    def _turn_to_probe(self, reasons: Mapping[str, str]) -> None:
-        """For layers that training does not show, and why."""
-        if self.probe is not None:
-            self._probed |= set(reasons)
-        elif reasons:
-            self.unseen |= reasons
-            warnings.warn(
-                f"GradientMonitor does not see {_said(reasons)} GradientMonitor(probe=(x, y)) sees it.", stacklevel=3
-            )
+    def _not_seen(self, reasons: Mapping[str, str], remedy: str) -> None:
+        """Layers that neither training nor the probe shows, and why."""
+        self._probed -= set(reasons)
+        self.unseen |= reasons
+        warnings.warn(f"GradientMonitor does not see {_said(reasons)}{remedy}", stacklevel=3)
 
     def _leave(self) -> None:
         """Leaves the model as it was before ``fit``."""
@@ -261,13 +263,57 @@ class GradientMonitor(keras.callbacks.Callback):
             self._opening = time.thread_time() - start
         if self._probed and self._probes.due(self._begun, self._stride):
             step = self._steps_made() + 1
+            if self._prepared is None and self.probe is None:
+                # Around the one with the taps, which are shut while the probe is made.
+                Outermost(self.model, partial(self._take, self._begun, step))
+                return
             if self._prepared is None:
-                self._prepared = self._prepare()
-                self._prepared()  # it compiles, which is not counted
-            start = time.perf_counter()
-            flow = self._prepared()
-            self._keep(step, {name: one for name, one in flow.items() if name.partition("#")[0] in self._probed})
-            self._probes.took(time.perf_counter() - start, self._begun)
+                self._begin(self._prepare())
+            self._measure_probe(self._begun, step)
+
+    def _begin(self, probe: Probe) -> None:
+        probe()  # it compiles, which is not counted
+        self._prepared = probe
+        hidden = {name: why for name, why in probe.unseen.items() if name in self._probed}
+        if hidden:
+            self._not_seen(hidden, "")
+
+    def _measure_probe(self, batch: int, step: int) -> None:
+        assert self._prepared is not None
+        start = time.perf_counter()
+        flow = self._prepared()
+        probed = {name: one for name, one in flow.items() if name.partition("#")[0] in self._probed}
+        self._keep(step, {name: replace(one, native=False) for name, one in probed.items()})
+        self._probes.took(time.perf_counter() - start, batch)
+
+    def _take(self, batch: int, step: int, before: Step, *given: Any) -> Any:
+        """A step whose batch becomes the probe, which is measured at the weights that the step begins with."""
+        model = self._of  # self.model would have JAX's fit take an older state for the newest one
+        assert model is not None
+        batch_of_fit, given = peek(model, given)
+        carried = any(layer.stateful for _, layer, _ in recurrent_layers(model))
+        rows = sys.maxsize if carried else self.sequences
+        with values_in_place(model, given):
+            try:
+                x, y, weight = rows_of(batch_of_fit, rows)
+                self._begin(Probe(model, x, y, sample_weight=weight, sequences=rows))
+                self._measure_probe(batch, step)
+            # What Keras and the backends raise on layers and data of the user's own.
+            except (ThroughtimeError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+                self._prepared = None
+                self._give_up(first_line(error))
+        return before(*given)
+
+    def _give_up(self, why: str) -> None:
+        """The batch of a step is no probe. Of a training that has shown nothing yet it is an error."""
+        names = sorted(self._probed, key=self._names.index)
+        reasons = dict.fromkeys(names, f"the first batch of fit is no probe for it: {why}")
+        if not self._tapped and not self._readings:
+            raise ArgumentError(
+                f"GradientMonitor sees no layer of this model: {_said(reasons)} Give a batch, "
+                "GradientMonitor(probe=(x, y)), or put the layers on the native kernel."
+            )
+        self._not_seen(reasons, " GradientMonitor(probe=(x, y)) sees it with another batch.")
 
     def _watched(self, before: Step, *given: Any) -> Any:
         """One step with the taps open, and shut whatever ends it."""
@@ -297,7 +343,8 @@ class GradientMonitor(keras.callbacks.Callback):
         start = time.thread_time()
         step = self._steps_made()
         expected, self._open_since = max(step - self._open_since, 1), None
-        found, lost = {}, {}
+        found: dict[str, LayerFlow] = {}
+        lost: set[str] = set()
         for name in sorted(self._tapped):
             layer, tap = self._taps[name]
             seen = native.tapped(tap)
@@ -309,12 +356,10 @@ class GradientMonitor(keras.callbacks.Callback):
                 found[name] = LayerFlow(name, type(layer).__name__, layer.units, norms, mask, native=True)
             elif name in self._readings:
                 pass  # another callback has run this batch again, or not at all
-            elif seen is None:
-                lost[name] = "no backward pass reaches it, as where neither it nor anything below it is trained."
-            else:
-                lost[name] = f"a step makes {seen.passes / expected:g} backward passes through it."
-        self._tapped -= set(lost)
-        self._turn_to_probe(lost)
+            else:  # no backward pass reaches it, as where it and all below it is frozen, or several do
+                lost.add(name)
+        self._tapped -= lost
+        self._probed |= lost
         self._keep(step, found)
         self._readers.took(self._opening + time.thread_time() - start, self._begun)
 

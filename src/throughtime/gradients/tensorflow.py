@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,3 +37,30 @@ def derivative_of(
 def dense(gradients: Sequence[Any]) -> list[tf.Tensor]:
     """All as tensors: that of an embedding comes as the rows that were looked up, one for each time."""
     return [tf.convert_to_tensor(one) for one in gradients]
+
+
+def peeked(iterator: Any, count: int) -> tuple[Any, Any]:
+    """The first batch of an iterator, and an iterator over the first ``count`` ones, which are used up.
+
+    It is of the same type, so that a step that was compiled for the one is not compiled again for the other. Where
+    batches are spread over devices nothing is taken, and the batch is None.
+    """
+    if not isinstance(iterator, tf.data.Iterator):
+        return None, iterator
+    batches = list(itertools.islice(iterator, count))
+    if not batches:
+        raise StopIteration
+    whole = tf.data.Dataset.from_tensors(batches[0])
+    for batch in batches[1:]:
+        whole = whole.concatenate(tf.data.Dataset.from_tensors(batch))
+    specs = tf.nest.flatten(iterator.element_spec, expand_composites=True)
+
+    def of_the_type(*batch: Any) -> Any:
+        values = tf.nest.flatten(batch, expand_composites=True)
+        known = [
+            None if value is None else tf.compat.v1.placeholder_with_default(value, spec.shape)
+            for value, spec in zip(values, specs, strict=True)
+        ]
+        return tf.nest.pack_sequence_as(iterator.element_spec, known, expand_composites=True)
+
+    return batches[0], iter(whole.map(of_the_type))
