@@ -42,6 +42,8 @@ COMPILED = (
     "diagnosis/test_truncation.py",
     "data/test_batching.py", "stream/test_stream.py", "training/test_checking.py", "training/test_carrying.py",
     "training/test_networks.py", "training/test_round_trips.py", "training/test_run.py", "training/test_train.py",
+    "gradients/test_self_probe.py", "gradients/test_building.py", "gradients/test_state_shapes.py",
+    "gradients/test_reading.py", "diagnosis/test_leaks.py", "diagnosis/test_losses.py", "stream/test_saved_models.py",
 )  # fmt: skip
 THIRD = {"jax": 0, "tensorflow": 1}
 EVERYWHERE = ("killed",)  # what a stop in the middle leaves is each backend's own affair
