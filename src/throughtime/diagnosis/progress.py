@@ -33,3 +33,4 @@ def show_progress(what: str, total: int, *, wanted: bool = True) -> Iterator[Tel
     with Progress(*columns, TimeElapsedColumn(), console=Console(file=sys.stderr), transient=True) as bar:
         task = bar.add_task("", total=total)
         yield lambda said, done: bar.update(task, description=said, advance=done)
+        bar.update(task, completed=total)  # what turned out not to be needed is done as well
