@@ -14,12 +14,14 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from table_cases import LONG, ROLES, refused, same
 
 from throughtime.data.sequences import Forecast, Schema
 from throughtime.data.tables import read_like, read_table
+from throughtime.data.transforms import Preparation
 from throughtime.errors import ArgumentError, DataError
 
 # -- read_like ---------------------------------------------------------------------------------------------------
@@ -63,6 +65,30 @@ def test_read_like_keeps_unseen_levels_and_kinds():
     void = read_like(table.assign(c=[None] * 3, y=[None] * 3), schema)
     assert void.categories[:, 0].tolist() == [-1, -1, -1]
     assert void.target.values.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("task", ["classify", "tag"])
+def test_classes_spelled_with_digits_are_the_same_in_every_file(tmp_path, task):
+    rng = np.random.default_rng(3)
+    speaker = np.repeat(rng.integers(1, 10, 40), 3) if task == "classify" else rng.integers(1, 10, 120)
+    numbers = pd.DataFrame({"s": np.repeat(np.arange(40), 3), "x": rng.normal(size=120), "speaker": speaker})
+    texts = numbers.assign(speaker=numbers.speaker.astype(str))
+    numbers.to_csv(tmp_path / "it.csv", index=False)
+    numbers.to_parquet(tmp_path / "numbers.parquet")
+    texts.to_parquet(tmp_path / "texts.parquet")
+    sources = [tmp_path / "it.csv", tmp_path / "numbers.parquet", tmp_path / "texts.parquet", numbers, texts]
+    said = []
+    for source in sources:
+        data = read_table(source, target="speaker", sequence="s", task=task)
+        prepared = Preparation.fit(data)
+        assert [str(label) for label in prepared.classes] == list("123456789")
+        for other in sources:
+            like = read_like(other, prepared.schema)
+            np.testing.assert_array_equal(
+                prepared.class_indices(like.target), speaker[:: 3 if task == "classify" else 1] - 1
+            )
+            said.extend(like.notes if source is other else ())
+    assert said == []  # a file that is read as it was before has nothing to be told
 
 
 def test_read_like_regression_targets_with_gaps():

@@ -325,9 +325,12 @@ class Preparation:
         return np.where(known, classes, 0).astype(np.int32), None if known.all() else known.astype(np.float32)
 
     def class_indices(self, target: Target) -> np.ndarray:
-        """The index of each label among ``classes``, in the shape of its values; -1 missing, -2 never seen."""
-        place = {label: index for index, label in enumerate(self.classes)}
-        table = np.array([*(place.get(level, UNSEEN) for level in target.levels), -1], np.int32)
+        """The index of each label among ``classes``, in the shape of its values; -1 missing, -2 never seen.
+
+        An integer and its spelling are one label: the same classes may be text in one file and numbers in another.
+        """
+        place = {str(label): index for index, label in enumerate(self.classes)}
+        table = np.array([*(place.get(str(level), UNSEEN) for level in target.levels), -1], np.int32)
         return table[target.values]
 
     # -- from the network, and to disk -----------------------------------------------------------------------------

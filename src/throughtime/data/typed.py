@@ -181,7 +181,7 @@ class Typed:
             self._proven.setdefault(name, "")
             if read.kind == "number" and read.spelling != PLAIN:
                 self.spellings[name] = read.spelling.code
-            elif read.kind == "category" and self.table.written and name not in self._expected:
+            elif read.kind == "category" and name not in self._expected:
                 self.spellings[name] = TEXT
         return self._read[name]
 
