@@ -260,7 +260,7 @@ class Evidence:
         if class_weight is not None or not self.data.weighted_batches:
             weights = weights_in_fit(y, weights, class_weight)
         x, y, weights = (keras.tree.map_structure(_tensor, one) for one in (x, y, weights))
-        with nothing_lasts(), loss_apart(self.model, copy_loss(self.model)):
+        with nothing_lasts(self.model), loss_apart(self.model, copy_loss(self.model)):
             given = self.model(x, training=False)
             bare = keras.tree.map_structure(lambda one: _tensor(keras.ops.convert_to_numpy(one)), given)
             losses = [

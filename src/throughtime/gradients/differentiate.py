@@ -43,10 +43,12 @@ def derivative_of(
     return _module().derivative_of(function, variables, others)
 
 
-def nothing_lasts() -> ExitStack:
+def nothing_lasts(model: keras.Model) -> ExitStack:
     """A block in which a model can be called: no variable is changed by it, nor random state that is none."""
     stack = ExitStack()
-    stack.enter_context(keras.StatelessScope())
+    # The weights are named, since Keras looks up there, and nowhere else, those that penalties are of.
+    weights = [(one, one.value) for one in model.trainable_variables]
+    stack.enter_context(keras.StatelessScope(state_mapping=weights))
     stack.enter_context(random_state_kept())
     return stack
 

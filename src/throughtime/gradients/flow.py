@@ -279,7 +279,7 @@ class Probe:
         try:
             build(model, x)
             # The first loss is computed outside of any trace: what it builds has values then.
-            with nothing_lasts(), watched(self.layers) as watches, loss_apart(model, self._loss):
+            with nothing_lasts(model), watched(self.layers) as watches, loss_apart(model, self._loss):
                 total()
         except ThroughtimeError:
             raise

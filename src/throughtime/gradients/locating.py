@@ -18,7 +18,7 @@ from keras import ops
 from ..errors import ArgumentError
 from ..layers.paths import recurrent_layers
 from .building import build, copy_loss, loss_apart
-from .differentiate import gradients_of
+from .differentiate import gradients_of, nothing_lasts
 from .flow import gradient_flow
 
 Kind = Literal["data", "weight", "forward", "loss", "gradient"]
@@ -184,17 +184,12 @@ def _whole(model: keras.Model, batch: dict[str, Any], training: bool) -> tuple[_
 
 def _forward(model: keras.Model, batch: dict[str, Any], training: bool) -> _Pass:
     found = _Pass()
-    with _scope(model), _seen(model, found.outputs):
+    with nothing_lasts(model), _seen(model, found.outputs):
         predicted = model(batch["x"], training=training)
         found.penalty = float(sum((float(ops.convert_to_numpy(ops.sum(one))) for one in model.losses), 0.0))
         found.loss = float(ops.convert_to_numpy(_loss(model, batch, predicted, training)))
     found.predicted = _arrays(predicted)
     return found
-
-
-def _scope(model: keras.Model) -> keras.StatelessScope:
-    """Nothing lasts in it. The weights are named, since Keras looks up there those that penalties are of."""
-    return keras.StatelessScope(state_mapping=[(one, one.value) for one in model.trainable_variables])
 
 
 def _loss(model: keras.Model, batch: dict[str, Any], predicted: Any, training: bool) -> Any:
@@ -375,7 +370,7 @@ def _in_loss(model: keras.Model, batch: dict[str, Any], found: _Pass) -> NonFini
 
     def spoils(some: np.ndarray) -> bool:
         part = {name: _rows(one, some) for name, one in batch.items()}
-        with _scope(model):
+        with nothing_lasts(model):
             loss = _loss(model, part, keras.tree.map_structure(ops.convert_to_tensor, _rows(found.predicted, some)),
                          False)  # fmt: skip
             return not _finite(ops.convert_to_numpy(loss))
