@@ -56,17 +56,13 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# A page takes one process here, and each of its blocks starts with no names; `make snippets` has a process for each.
+# A page takes one process here, and each of its blocks starts with no names. On JAX, as the demo installs it, that is
+# `make snippets`, with a process for each block, and with the commands; CI runs it beside the tests.
 PASTED = """
 import sys
 for place, block in enumerate(sys.argv[1:], 1):
     exec(compile(block, f"block {place}", "exec"), {"__name__": "__main__"})
 """
-
-
-@pytest.mark.parametrize("page", [page for page in snippets.PAGES if snippets.blocks("python", page)])
-def test_the_python_of_a_page_runs_as_pasted_in_the_environment_of_the_demo(page: str, table: Path) -> None:
-    assert snippets.run([["-c", PASTED, *snippets.blocks("python", page)]], extra="demo", table=table) == ""
 
 
 @pytest.mark.parametrize(("extra", "backend"), list(snippets.EXTRAS.items()))
@@ -104,10 +100,8 @@ def test_keras_is_imported_after_throughtime_in_what_readers_paste() -> None:
             assert "throughtime" in imported[: imported.index("keras")], (page, imported)
 
 
-def test_the_commands_of_readme_run(table: Path) -> None:
-    commands = snippets.commands("README.md")
-    assert [command[0] for command in commands] == ["train", "predict", "check"]
-    assert snippets.run([["-m", "throughtime", *command] for command in commands], extra="demo", table=table) == ""
+def test_the_commands_of_readme_are_seen() -> None:
+    assert [command[0] for command in snippets.commands("README.md")] == ["train", "predict", "check"]
 
 
 def test_every_code_has_a_line_in_the_page_of_findings_with_the_thresholds_as_they_are() -> None:

@@ -94,6 +94,7 @@ def test_the_archive_has_what_the_repository_has(sources: Path) -> None:
     assert not list(sources.glob(".venv")) + list(sources.glob("build")) + list(sources.glob("runs"))
 
 
+@pytest.mark.thorough
 def test_a_wheel_runs_in_an_empty_environment(sources: Path, tmp_path: Path) -> None:
     """Made as ``make wheel`` makes it: for any version of Python, and for machines that have a C library alone."""
     static = ("--config-settings", "cmake.define.THROUGHTIME_STATIC_RUNTIME=ON")

@@ -140,7 +140,8 @@ KILLED = """
 """
 
 
-def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.thorough)])
+def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(times: int, tmp_path: Path) -> None:
     script = tmp_path / "killed.py"
     script.write_text(textwrap.dedent(KILLED))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
@@ -150,7 +151,7 @@ def test_killed_at_any_moment_a_run_goes_on_to_the_same_weights(tmp_path: Path) 
 
     out = tmp_path / "run"
     kills, rng = 0, random.Random(3)
-    for _ in range(3):
+    for _ in range(times):
         process = start(out)
         checkpoint = out / "checkpoint.npz"
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
