@@ -31,7 +31,23 @@ class Armed:
         self.model.__dict__["train_function"] = self.before
         if self.model.history is not self.fit:
             return self.before(*given)
-        return self.run(self.before, *given)
+        try:
+            return self.run(self.before, *given)
+        except BaseException:
+            _give_back(self.model, given)
+            raise
+
+
+# What a step of Keras on JAX is given of the model, in its order. Until the end of an epoch the variables have no values.
+STATE = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
+
+
+def _give_back(model: keras.Model, given: tuple[Any, ...]) -> None:
+    """After a step that was broken off on JAX: fit gives the variables the values that the step began with."""
+    if keras.backend.backend() != "jax" or len(given) != 2:
+        return
+    if not any(one.is_deleted() for one in keras.tree.flatten(given[0])):  # XLA was not at work with them yet
+        model._jax_state = dict(zip(STATE, given[0], strict=True))
 
 
 class Outermost(Armed):
