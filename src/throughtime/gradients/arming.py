@@ -38,7 +38,7 @@ class Armed:
             raise
 
 
-# What a step of Keras on JAX is given of the model, in its order. Until the end of an epoch the variables have no values.
+# What a step of Keras on JAX is given of the model, in its order. Until an epoch ends, the variables have no values.
 STATE = ("trainable_variables", "non_trainable_variables", "optimizer_variables", "metrics_variables")
 
 
