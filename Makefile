@@ -17,9 +17,9 @@ snippets: $(VENV)/demo.installed  ## all code of README and docs, in fresh proce
 	test -s runs/demo/vowels.parquet || $(MAKE) demo
 	$(BIN)/python tests/snippets.py
 
-test: $(VENV)/test.installed browser  ## all tests on JAX, then those that train on PyTorch and TensorFlow
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n auto
-	KERAS_BACKEND=torch $(BIN)/python -m pytest -n auto -m backend
+test: $(VENV)/test.installed browser  ## all tests on PyTorch, which compiles nothing; those of a backend on JAX and TensorFlow
+	KERAS_BACKEND=torch $(BIN)/python -m pytest -n auto
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n auto -m backend
 	KERAS_BACKEND=tensorflow $(BIN)/python -m pytest -n auto -m backend
 
 # Everything: also what is exhaustive, such as a fuzz of every file type that is read, and on JAX and TensorFlow all that
