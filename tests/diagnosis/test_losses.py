@@ -131,3 +131,17 @@ def test_weights_by_output_are_those_of_each() -> None:
     assert found.code == "loss-fails" and "sample_weight" in found.evidence
     (found,) = tt.check(model, X, y, fit={"class_weight": {0: 2.0}}, train=False).errors
     assert found.code == "loss-fails" and "single" in found.evidence
+
+
+@pytest.mark.parametrize("penalized", ["kernel", "recurrent", "bias", "activity"])
+@pytest.mark.parametrize("room", [tt, layers], ids=["ours", "stock"])
+def test_a_penalty_is_a_part_of_the_loss_and_no_fault_of_it(room: Any, penalized: str) -> None:
+    """Whatever it is of: Keras looks up the values that penalties are of by themselves."""
+    penalty = {f"{penalized}_regularizer": keras.regularizers.L1L2(0.01, 0.02)}
+    model = keras.Sequential(
+        [keras.Input((STEPS, 2)), room.GRU(3, bias_initializer="ones", **penalty), layers.Dense(4)]
+    )
+    model.compile(loss="mse")
+    assert not CODES & {one.code for one in tt.check(model, X, AMOUNTS, train=False)}
+    expected = model.evaluate(X, AMOUNTS, batch_size=COUNT, verbose=0)
+    assert tt.gradient_flow(model, X, AMOUNTS).loss == pytest.approx(expected, rel=1e-5)

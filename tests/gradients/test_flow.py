@@ -271,3 +271,16 @@ def test_sample_weights_weigh_the_flow_of_their_sequences() -> None:
     plain = tt.gradient_flow(model, x, y)["rnn"].norms
     weights = np.array([2.0, 0.0, 1.0])
     close(tt.gradient_flow(model, x, y, sample_weight=weights)["rnn"].norms, plain * weights[:, None])
+
+
+@pytest.mark.parametrize("layer", [tt.GRU, keras.layers.GRU])
+def test_a_penalty_on_what_a_layer_gives_out_has_a_gradient(layer: Any) -> None:
+    """Alone: the head is zero, so that the error has none by the states."""
+    penalty = keras.regularizers.L1L2(0.01, 0.02)
+    recurrent = layer(3, activity_regularizer=penalty, name="gru")
+    model = keras.Sequential([keras.Input((5, 2)), recurrent, keras.layers.Dense(1, kernel_initializer="zeros")])
+    model.compile(loss="mse")
+    x = batch(np.random.default_rng(3), 4, 5, 2)
+    states = keras.ops.convert_to_numpy(recurrent(x))
+    expected = np.linalg.norm(0.01 * np.sign(states) + 0.04 * states, axis=1) / 4  # Keras divides by the batch
+    close(tt.gradient_flow(model, x, np.ones((4, 1)))["gru"].norms[:, -1], expected)

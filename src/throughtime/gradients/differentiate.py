@@ -48,7 +48,7 @@ def nothing_lasts(model: keras.Model) -> ExitStack:
     stack = ExitStack()
     # The weights are named, since Keras looks up there, and nowhere else, those that penalties are of.
     weights = [(one, one.value) for one in model.trainable_variables]
-    stack.enter_context(keras.StatelessScope(state_mapping=weights))
+    stack.enter_context(keras.StatelessScope(state_mapping=weights, collect_losses=True))
     stack.enter_context(random_state_kept())
     return stack
 

@@ -17,7 +17,7 @@ def derivative_of(
 
     def pure(values: list[Any], tensors: list[Any], rest: list[Any]) -> Any:
         mapping = list(zip([*variables, *others], [*values, *rest], strict=True))
-        with keras.StatelessScope(state_mapping=mapping):
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True):
             return function(tensors)
 
     step = jax.jit(jax.value_and_grad(pure, argnums=(0, 1)))

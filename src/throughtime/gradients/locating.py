@@ -164,7 +164,7 @@ def loss_with(model: keras.Model, values: list[np.ndarray], batch: tuple[Any, An
     mapping = [
         (one, ops.convert_to_tensor(value, one.dtype)) for one, value in zip(model.variables, values, strict=True)
     ]
-    with keras.StatelessScope(state_mapping=mapping), loss_apart(model, copy_loss(model)):
+    with keras.StatelessScope(state_mapping=mapping, collect_losses=True), loss_apart(model, copy_loss(model)):
         predicted = model(given["x"], training=False)
         return float(ops.convert_to_numpy(_loss(model, given, predicted, False)))
 

@@ -20,7 +20,7 @@ def derivative_of(
     def traced(values: list[Any], tensors: list[Any]) -> Any:
         with tf.GradientTape() as tape:
             tape.watch([values, tensors])
-            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
+            with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True)), collect_losses=True):
                 value = function(tensors)
         found = tape.gradient(value, [values, tensors], unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Of an embedding TensorFlow gives the rows that were looked up.

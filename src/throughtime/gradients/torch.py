@@ -20,7 +20,7 @@ def derivative_of(
         values = [variable.value.detach().clone().requires_grad_() for variable in variables]
         tensors = [torch.tensor(array).requires_grad_() for array in arrays]
         mapping = list(zip(variables, values, strict=True))
-        with random_state_kept(), torch.enable_grad(), keras.StatelessScope(state_mapping=mapping):
+        with random_state_kept(), torch.enable_grad(), keras.StatelessScope(state_mapping=mapping, collect_losses=True):
             value = function(tensors)
             found = torch.autograd.grad(value, [*values, *tensors], allow_unused=True, materialize_grads=True)
         by_all = [one.detach().cpu().numpy() for one in found]
