@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from pyarrow import csv, feather, parquet
 
 from throughtime.data.calendars import following_times
 from throughtime.data.sequences import Forecast, Schema, SequenceData
-from throughtime.data.stamps import write_texts, write_times
+from throughtime.data.stamps import FORMATS, ISO, read_times, write_texts, write_times
 from throughtime.data.tables import read_like, read_table
 from throughtime.errors import DataError
 
@@ -282,3 +284,19 @@ def test_the_texts_of_a_report_are_wall_times() -> None:
     assert write_texts(data.time, data.schema.stamps) == ["2022-10-30T02:30:00+02:00", "2022-10-30T02:30:00+01:00"]
     assert write_texts(time, None) == ["2022-10-30T00:30:00", "2022-10-30T01:30:00"]
     assert write_texts(np.array([3, 4]), data.schema.stamps) == [3, 4]
+
+
+@pytest.mark.parametrize("format", [format for format in (*FORMATS, *ISO) if "%d" in format])
+def test_a_day_that_the_calendar_does_not_have_is_refused_and_the_days_around_it_are_read(format: str) -> None:
+    for year in (1900, 2000, 2021, 2024):
+        for month in range(1, 13):
+            last = calendar.monthrange(year, month)[1]
+            days = [datetime(year, month, day, 13, 5, 9).strftime(format) for day in range(1, last + 1)]
+            time, _ = read_times("t", pa.chunked_array([pa.array(days)]))
+            assert [str(one) for one in time.astype("datetime64[D]")] == [
+                f"{year}-{month:02}-{day:02}" for day in range(1, last + 1)
+            ]
+            for day in range(last + 1, 32):
+                odd = days[last - 1].replace(f"{last}", f"{day}")
+                with pytest.raises(DataError, match=rf"holds '{odd}' in row {last + 1}, which is no day of the cal"):
+                    read_times("t", pa.chunked_array([pa.array([*days, odd])]))

@@ -280,3 +280,17 @@ def test_the_layers_carry_masks() -> None:
         assert layer.supports_masking
         out = layer(values(np.random.default_rng(0), 2, 3, 2), mask=mask)
         assert out._keras_mask is mask
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize("ours", list(OURS.values()), ids=lambda one: one.__name__)
+def test_a_layer_alone_is_pickled_as_what_it_is(ours: Any, built: bool) -> None:
+    x = np.random.default_rng(4).normal(size=(2, 5, 3)).astype("float32")
+    for layer in (ours(4, memory="1MiB"), keras.layers.Bidirectional(ours(4))):
+        if built:
+            layer(x)
+        copied = pickle.loads(pickle.dumps(layer))
+        inner, found = (getattr(one, "forward_layer", one) for one in (layer, copied))
+        assert type(found) is ours and found.memory == inner.memory
+        if built:
+            np.testing.assert_array_equal(values(copied(x)), values(layer(x)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ DAYS = ("%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", 
 HOURS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 MONTHS = ("%Y-%m", "%Y/%m", "%b %Y", "%m/%Y")
 FORMATS = (*(day + hour for day in ("%Y-%m-%d", *DAYS) for hour in HOURS), *MONTHS)
+ISO = ("%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")  # read as such where every row is; the odd one out is found by these
 # Dates written as whole numbers, by how many digits they have: 202401, 20240131, 202401312359.
 DIGITS = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 YEARS = (1700, 2200)
@@ -175,7 +177,7 @@ def _from_text(
         return pa.chunked_array([read.take(array.indices)]), stamps
     found: dict[str, pa.Array] = {}
     for format in FORMATS:
-        read = pc.strptime(texts, format=format, unit="s", error_is_null=True)
+        read = _read(texts, format)
         # %Y takes "24" for the year 24, so that a year of two digits would fit several formats.
         if read.null_count or pc.min(pc.year(read)).as_py() < 1000:
             continue
@@ -191,16 +193,51 @@ def _from_text(
         )
     if not found:
         values = texts.to_pylist()
-        reads = (pc.strptime(texts, format=format, unit="s", error_is_null=True) for format in FORMATS)
-        tried = min(reads, key=lambda read: read.null_count)  # the format that most rows have shows the odd one out
+        reads = {format: _read(texts, format) for format in (*FORMATS, *ISO)}
+        # The format that most rows have shows the odd one out.
+        format, tried = min(reads.items(), key=lambda read: read[1].null_count)
         bad = int(np.argmax(missing(pa.chunked_array([tried]))))
         row = int(np.argmax(array.indices.fill_null(-1).to_numpy() == bad)) + 1
-        raise DataError(
-            f"time column {name!r} holds {values[bad]!r} in row {row}, which is neither a number nor a date; write "
-            "dates as 2024-12-31 or 2024-12-31T23:59:00."
-        )
+        begins = f"time column {name!r} holds {values[bad]!r} in row {row}, which is "
+        if _rolls_over(values[bad], format):
+            raise DataError(f"{begins}no day of the calendar; correct it, or leave the row out.")
+        odd = f"; the others are written as {format}" if len(values) > 2 * tried.null_count else ""
+        raise DataError(f"{begins}neither a number nor a date{odd}; write dates as 2024-12-31 or 2024-12-31T23:59:00.")
     ((format, read),) = found.items()
     return pa.chunked_array([read.take(array.indices)]), Stamps(type="string", format=format)
+
+
+def _read(texts: pa.Array, format: str) -> pa.Array:
+    """Texts in a format, null where they have another one or name a day that is none, such as 31 April.
+
+    Arrow goes on to the next month then: to its first three days.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    read = pc.strptime(texts, format=format, unit="s", error_is_null=True)
+    if "%d" not in format or read.null_count == len(read):
+        return read
+    after = pc.is_in(pc.month(read), pa.array([3, 5, 7, 10, 12], pa.int64()))
+    at = np.flatnonzero(pc.and_(after, pc.less_equal(pc.day(read), 3)).fill_null(False).to_numpy(zero_copy_only=False))
+    rolled = np.zeros(len(read), bool)
+    rolled[at] = [_rolls_over(text, format) for text in texts.take(pa.array(at)).to_pylist()]
+    return pc.if_else(pa.array(rolled), None, read) if rolled.any() else read
+
+
+def _rolls_over(text: str, format: str) -> bool:
+    """Whether Arrow reads a text, and the calendar does not have its day."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    read = pc.strptime(pa.array([text]), format=format, unit="s", error_is_null=True)
+    if read.null_count or pc.year(read)[0].as_py() < 1000:
+        return False
+    try:
+        datetime.strptime(text, format)
+    except ValueError:
+        return True
+    return False
 
 
 def _with_offsets(

@@ -42,6 +42,11 @@ class _Ours(Fused):
             for variable, value in zip(self.states, before, strict=True):
                 variable.assign(value)
 
+    def __reduce__(self) -> Any:
+        """Without the class, of which a pickle would say that it is Keras's."""
+        load, given = super().__reduce__()
+        return (load, given) if type(self) not in OURS.values() else (_unpickled, (*given, self.memory))
+
     def leave(self) -> None:
         super().leave()
         if self._carried is not None:  # Keras's layers have one state
@@ -58,6 +63,12 @@ class _Ours(Fused):
             # One mask for all steps, drawn by RNN.call before this.
             sequences = sequences * ops.expand_dims(self.cell.get_dropout_mask(sequences[:, 0, :]), 1)
         return self.on_kernel(sequences, states, mask, training)
+
+
+def _unpickled(file: Any, memory: int | None) -> Any:
+    layer = keras.layers.Layer._unpickle_model(file)
+    layer.memory = memory
+    return layer
 
 
 class SimpleRNN(_Ours, keras.layers.SimpleRNN):
