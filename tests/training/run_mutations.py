@@ -235,7 +235,7 @@ class Reader:
             said = str(error)
             return "refused" if said.isprintable() and 10 < len(said) < 1000 else f"said: {said!r}"
         answers = self.answers(run)
-        if kind == "run":
+        if kind == "run" and run.about:
             write_report(run, directory / "report.html")
         same = len(answers) == len(self.expected) and all(
             np.array_equal(a, b, equal_nan=a.dtype.kind == "f") for a, b in zip(answers, self.expected, strict=True)

@@ -139,6 +139,35 @@ def test_a_preparation_comes_back_whole_and_no_field_of_it_is_free(task: str) ->
             Preparation.from_json(stored | {key: {"odd": 1}})
 
 
+def test_classes_of_several_types_are_refused() -> None:
+    stored = json.loads(json.dumps(Preparation.fit(made("classify")).to_json()))
+    for odd in (7, True, 0.5):
+        changed = stored | {"classes": [odd, *stored["classes"][1:]]}
+        with pytest.raises(RunError, match="the preparation is damaged: .*classes are of several types"):
+            Preparation.from_json(changed)
+
+
+@pytest.mark.backend
+def test_every_key_of_a_layers_flow_is_looked_at(run_of: Path) -> None:
+    stored = json.loads((run_of / "run.json").read_text())
+    ((name, layer),) = stored["flow"]["best"].items()
+    for key in layer:
+        if key == "cell":
+            continue  # it is text
+        stored["flow"]["best"][name] = layer | {key: "text"}
+        (run_of / "run.json").write_text(json.dumps(stored))
+        with pytest.raises(RunError, match=f"holds a damaged run: .*{key}"):
+            Run.load(run_of)
+
+
+@pytest.mark.backend
+def test_a_run_that_says_nothing_of_its_training_has_no_report(run_of: Path) -> None:
+    stored = json.loads((run_of / "run.json").read_text())
+    (run_of / "run.json").write_text(json.dumps(stored | {"about": {}}))
+    with pytest.raises(ArgumentError, match="says nothing of what it was trained on"):
+        write_report(Run.load(run_of), run_of / "report.html")
+
+
 # Sizes before unpacking ----------------------------------------------------------------------------------------------
 
 

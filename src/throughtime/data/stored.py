@@ -52,6 +52,8 @@ def _fits(made: dict[str, Any]) -> None:
     for labels in (*made["vocabulary"], classes):
         if len({(type(label), label) for label in labels}) < len(labels):
             raise ValueError("a label is there twice")
+    if len({str if isinstance(one, str) else bool if isinstance(one, bool) else float for one in classes}) > 1:
+        raise ValueError("classes are of several types")
     if classes:
         _length("classes", classes[:2], 2, "classes at least")
         _length("schema.target", target, 1, "column of classes")

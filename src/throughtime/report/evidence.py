@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from ..errors import one_of
+from ..errors import ArgumentError, one_of
 from ..files import finite
 from ..training.intervals import Gain
 from ..training.run import Run
@@ -31,8 +31,10 @@ def evidence(
         table: the path of that file.
 
     Raises:
-        ArgumentError: a part that the run was not evaluated on.
+        ArgumentError: a part that the run was not evaluated on, or a run that says nothing of its training.
     """
+    if not run.about.get("parts"):
+        raise ArgumentError("this run says nothing of what it was trained on, so there is no report to write of it.")
     if part is not None:
         one_of("part", part, run.evaluations)
     evaluation = run.evaluations[part or list(run.evaluations)[-1]]

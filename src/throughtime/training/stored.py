@@ -168,7 +168,7 @@ def _flow() -> Any:
         "Layer",
         {
             "cell": str, "units": Count, "longest": Count, "lags": list[Count], "norms": list[Value],
-            "first_to_last": Value, "rate": Value, "horizon": Count,
+            "first_to_last": Value, "rate": Value, "horizon": Count, "typical": NotRequired[Count],
         },
         same_length("lags", "norms"),
         open=True,
