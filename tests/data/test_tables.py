@@ -302,12 +302,6 @@ def test_missing_text_dates_are_refused():
             stamps(texts)
 
 
-def test_years_of_two_digits_are_refused():
-    for texts in (["03/04/24", "25/04/24"], ["25.04.24", "26.04.24"]):
-        with refused(DataError, f"'t' holds {texts[0]!r} in row 1", "2024-12-31"):
-            stamps(texts)
-
-
 def test_text_that_is_no_date_is_shown_with_its_row():
     with refused(DataError, "'t' holds 'never' in row 4", "neither a number nor a date"):
         stamps(["25/01/2024", None, "26/01/2024", "never"])

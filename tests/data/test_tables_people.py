@@ -189,7 +189,7 @@ def test_half_a_time_says_so(tmp_path):
     days = [f"{1 + i // 24}/3/2024" for i in range(744)]
     hours = [f"{i % 24}:00:00" for i in range(744)]
     columns = {"Date": days, "Time": hours}
-    with refused(DataError, "repeat a time stamp", "time=('Date', 'Time')", "--time Date,Time"):
+    with refused(DataError, "repeat a time stamp", "time=('Date', 'Time')"):
         series(tmp_path, columns, time="Date")
     assert said(series(tmp_path, columns), "'Date', 'Time'", "time=('Date', 'Time')")
     whole = series(tmp_path, columns, time=["Date", "Time"])
@@ -201,12 +201,12 @@ def test_half_a_time_says_so(tmp_path):
     for parts, words in (
         (("Time", "Date"), ("'Time'",)),
         (("Date", "Time", "Date"), ("'Date'", "more than once")),
-        (("month", "year", "hour"), ("'month' holds 2 in row 1", "no year")),
+        (("month", "year", "hour"), ("'month', 'year', 'hour'", "an hour and no day")),
     ):
         with refused((ArgumentError, DataError), *words):
             series(tmp_path, columns if "Date" in parts else numbered, time=parts)
     with refused(DataError, "2023-02 has no day 30"):
-        series(tmp_path, {"a": ["2023"] * 2, "b": ["2"] * 2, "c": ["1", "30"]}, time=("a", "b", "c"))
+        series(tmp_path, {"year": ["2023"] * 2, "mo": ["2"] * 2, "Tag": ["1", "30"]}, time=("Tag", "mo", "year"))
     with refused(DataError, "'Time' holds '25:00' in row 2"):
         series(tmp_path, {"Date": ["2024-01-01"] * 2, "Time": ["1:00", "25:00"]}, time=("Date", "Time"))
 

@@ -190,7 +190,7 @@ def test_wide_series_without_values_are_left_out():
 
 
 def test_forecast_of_what_is_no_number_is_refused():
-    with refused(DataError, "'day' holds string values", "needs numbers"):
+    with refused(DataError, "'day' holds text such as 'mo'", "needs numbers"):
         read_table(pa.table(SERIES), target="day", horizon=1)
     with refused(DataError, "'on' holds bool values", "1 and 0"):
         read_table(pa.table(SERIES), target="on", horizon=1)

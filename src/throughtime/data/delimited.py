@@ -282,6 +282,7 @@ def _read(path: Path, encoding: str, start: _Start, notes: list[str]) -> pa.Tabl
     if left:
         notes.append(f"Left out: {counted(len(left), 'line')} beginning with '#', the first {left[0].strip()[:40]!r}.")
     _refuse_long(path.name, table)
+    _refuse_swallowed(path.name, table, start)
     return table
 
 
@@ -300,6 +301,50 @@ def _refuse_long(name: str, table: pa.Table, longest: int = BLOCK) -> None:
                 f"{name} has a value of {len(held) / 1e6:.0f} MB in column {i + 1}, row {row}, which begins "
                 f'{held[:30]!r}; close the quote (") before it, or leave the column out of the file.'
             )
+
+
+def _refuse_swallowed(name: str, table: pa.Table, start: _Start) -> None:
+    """Raises DataError for a value that holds whole rows of the table: a quote was never closed."""
+    import pyarrow.compute as pc
+
+    for i, column in enumerate(table.columns):
+        broken = pc.fill_null(pc.match_substring(column, "\n"), False)
+        if not pc.any(broken).as_py():
+            continue
+        for row in pc.indices_nonzero(broken).to_pylist()[:1000]:
+            held = column[row].as_py()
+            whole = [other[row - 1].as_py() if row > 1 else None for other in table.columns]
+            if not _is_rows(held, i, start, whole):
+                continue
+            above = [other.slice(0, row) for other in table.columns]
+            ends = sum(pc.sum(pc.count_substring(one, "\n")).as_py() or 0 for one in above)
+            raise DataError(
+                f'{name} has a quote (") that is never closed: the value that begins with {held[:30]!r} in line '
+                f"{start.skip + row + ends + 1} (empty lines not counted) holds {held.count(chr(10))} of the lines "
+                "below it. Close the quote, or take it out."
+            )
+
+
+def _is_rows(held: str, place: int, start: _Start, above: list[str | None]) -> bool:
+    """Whether a value with line ends is made of rows: as many fields in each, and numbers where the row above has them.
+
+    The first piece is the rest of its own row; the last one, up to the next quote, begins a row.
+    """
+    first, *middle, last = LINES.split(held)
+    cells = [_cells(line, start.delimiter) for line in middle if line.strip()]
+    if place == 0 and start.width > 1 and len(_cells(first, start.delimiter)) == start.width:
+        cells.insert(0, _cells(first, start.delimiter))  # the whole row
+    begun = _cells(last, start.delimiter)
+    if any(len(one) != start.width for one in cells) or not (cells or (place and len(begun) == place + 1)):
+        return False
+    if first.count(start.delimiter) != start.width - 1 - place and cells == []:
+        return False
+    rows = [*cells, *([begun[:place]] if place and len(begun) == place + 1 else [])]
+    pairs = [(above[i] or "", cell) for row in rows for i, cell in enumerate(row) if i != place or start.width == 1]
+    values = [(_is_value(known.strip()), _is_value(cell)) for known, cell in pairs if known and cell]
+    if not any(known for known, _ in values):
+        return len(cells) >= 2 and start.width >= 3
+    return sum(known == found for known, found in values) >= 0.8 * len(values)
 
 
 def _not_text(path: Path, encoding: str, error: Exception) -> DataError:
@@ -338,8 +383,10 @@ def _bad_row(path: Path, options: dict[str, Any], parse: dict[str, Any], block: 
     if not bad:
         return ""
     row = bad[0]
+    if "\n" in row.text and row.text.count('"') % 2:
+        return f'line {row.number} (empty lines not counted) has a quote (") that is never closed: {row.text[:40]!r}'
     return (
-        f"line {row.number} (empty lines not counted) has {row.actual_columns} values, the lines above it "
+        f"line {row.number} (empty lines not counted) has {counted(row.actual_columns, 'value')}, the lines above it "
         f"{row.expected_columns}: {row.text[:60]!r}; mend it, or say skip= where lines stand above the column names"
     )
 

@@ -10,8 +10,9 @@ from ..errors import DataError
 from ..ragged import offsets_from_lengths
 from . import columns as col
 from .calendars import Stamps, settle_calendar
-from .clock import join_times
-from .stamps import explain_repeats, read_times
+from .clock import PARTS, join_times, part_of
+from .digits import is_digits
+from .stamps import explain_repeats, read_times, write_times
 from .typed import Typed
 
 
@@ -39,9 +40,6 @@ class Rows:
         return not changes.any()
 
 
-NAMES = ("year", "yr", "month", "mo", "mon", "day", "dy", "hour", "hr", "minute", "min", "second", "sec")
-
-
 def arrange(
     table: Typed,
     sequence: str | None,
@@ -65,7 +63,7 @@ def arrange(
         if gaps.any():
             raise DataError(
                 f"sequence column {sequence!r} is missing in {int(gaps.sum())} of {count} rows, first in row "
-                f"{int(gaps.argmax()) + 1}; fill it in or drop these rows."
+                f"{int(gaps.argmax()) + 1}; fill it in or drop these rows.{table.gone(sequence)}"
             )
         group, ids = col.groups(column)
         del column
@@ -77,15 +75,15 @@ def arrange(
             col.refuse_other(name, table.table.type(name))
         columns = [(name, table.stamps(name)) for name in parts or (time,)]
         if parts:
-            stamps, written = join_times(columns), Stamps(type="timestamp[ns]")
+            stamps, written = join_times(columns, table.order(parts[0])), Stamps(type="timestamp[ns]")
         else:
-            stamps, written = read_times(*columns[0], like=like, notes=notes)
+            stamps, written = read_times(*columns[0], like=like, order=table.order(time), notes=notes)
     order = _order(group, stamps)
     if stamps is not None:
         stamps = stamps if order is None else stamps[order]
         assert written is not None
         others = "" if parts else _other_parts(table, str(time))
-        _refuse_repeats(stamps, offsets, ids, sequence, str(time), written.zone, others)
+        _refuse_repeats(stamps, offsets, ids, sequence, str(time), written, others)
         longest = int(np.argmax(np.diff(offsets)))
         series = stamps[offsets[longest] : offsets[longest + 1]]
         calendar = settle_calendar(series, None if like is None else like.calendar, written.zone)
@@ -95,15 +93,20 @@ def arrange(
 
 def _other_parts(table: Typed, time: str) -> str:
     """What else of the time the table may hold, for the message on repeated stamps; looked for only then."""
-    numbered = [name for name in table.names if name.lower() in NAMES]
+    order = list(PARTS)
+    numbered = [
+        name
+        for name in table.names
+        if len(name) > 1 and part_of(name) and (name == time or (name in table.left and table.kind(name) == "number"))
+    ]
     clocks = [name for name in table.names if name != time and name in table.left and table.kind(name) == "date"]
     if time in numbered and len(numbered) > 1:
-        parts = tuple(sorted(numbered, key=lambda name: NAMES.index(name.lower())))
+        parts = tuple(sorted(numbered, key=lambda name: order.index(part_of(name))))
     elif clocks:
         parts = (time, clocks[0])
     else:
         return ""
-    return f"name all columns of the time, time={parts!r} (--time {','.join(parts)}), or "
+    return f"name all columns of the time, time={parts!r}, or "
 
 
 def _order(group: np.ndarray | None, stamps: np.ndarray | None) -> np.ndarray | None:
@@ -134,14 +137,14 @@ def _refuse_repeats(
     ids: np.ndarray,
     sequence: str | None,
     time: str,
-    zone: str | None,
+    written: Stamps,
     parts: str,
 ) -> None:
     same = stamps[1:] == stamps[:-1]
     same[offsets[1:-1] - 1] = False
     if not same.any():
         return
-    explained = explain_repeats(stamps[1:][same], time) if zone is None else None
+    explained = explain_repeats(stamps[1:][same], time) if written.zone is None else None
     if explained is not None:
         raise DataError(explained)
     row = int(same.argmax())
@@ -153,5 +156,9 @@ def _refuse_repeats(
     count = int(same.sum())
     raise DataError(
         f"{count} row{'s repeat' if count > 1 else ' repeats'} a time stamp within the sequence, for example "
-        f"{time}={stamps[row]!s}{where}; {parts}drop or average the repeats, or {mend}."
+        f"{time}={_shown(stamps[row], written)}{where}; {parts}drop or average the repeats, or {mend}."
     )
+
+
+def _shown(stamp: np.generic, written: Stamps) -> str:
+    return str(write_times(np.array([stamp]), written)[0].as_py()) if is_digits(written.format) else str(stamp)[:19]

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 # Arrow's own list, and what else stands for "missing" in public tables. A lone "-" or "none" is often a category.
 MISSING = [
     "", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "-nan", "-NaN", "null", "NULL", "Null", "None", "?", "<NA>", "NaT",
-    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN",
+    "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "\\N",
 ]  # fmt: skip
 # These mean "no value" only in a column whose other values are numbers.
 PLACEHOLDERS = [
-    "-", "--", "---", ".", "..", "...", "*", "**", "***", "n.a.", "N.A.", "n.a", "na", "n/d", "N/D", "nd", "ND", "n.d.",
-    "none", "NONE", "nil", "NIL", "missing", "Missing", "unknown", "Unknown", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?",
-    "#NUM!", "#NULL!",
+    "-", "--", "---", "\u2013", "\u2014", "\u2212", ".", "..", "...", "*", "**", "***", "n.a.", "N.A.", "n.a", "na",
+    "n/d", "N/D", "nd", "ND", "n.d.", "none", "NONE", "nil", "NIL", "missing", "Missing", "unknown", "Unknown",
+    "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!", "k.A.", "k. A.", "s/d", "n/v",
 ]  # fmt: skip
 SCALES = {
     "k": 3, "K": 3, "tsd": 3, "Tsd": 3, "thousand": 3,
@@ -55,6 +55,7 @@ PATTERN = (
     r"(?P<last>-)?\s*(?P<close>\))?$"
 )
 SPACES = "[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\t]"
+NO_CENTS = r"(\d)[.,]-{1,2}(\D*)$"  # 1.036,- and 5.-- are whole prices
 UNSEEN = "[\u200b-\u200f\u2060\ufeff]"
 DASHES = "[\u2010-\u2013\u2212\ufe63\uff0d]"
 APOSTROPHES = "[\u2018\u2019\u02bc\u00b4`]"
@@ -124,6 +125,7 @@ class _Parts:
     units: pa.Array
     scales: pa.Array
     brackets: bool
+    behind: bool  # a minus sign
 
 
 def is_missing(texts: pa.Array, words: list[str] = MISSING) -> pa.Array:
@@ -221,7 +223,8 @@ def _split(texts: pa.Array) -> _Parts:
     plain = pc.fill_null(texts, "")
     for unseen, seen in ((SPACES, " "), (UNSEEN, ""), (DASHES, "-"), (APOSTROPHES, "'")):
         plain = pc.replace_substring_regex(plain, unseen, seen)
-    found = pc.extract_regex(pc.utf8_trim_whitespace(plain), PATTERN)
+    plain = pc.replace_substring_regex(pc.utf8_trim_whitespace(plain), NO_CENTS, r"\1\2")
+    found = pc.extract_regex(plain, PATTERN)
     part = {field.name: pc.fill_null(pc.struct_field(found, field.name), "") for field in found.type}
     none = pc.is_null(found)
     given = {name: pc.not_equal(part[name], "") for name in ("open", "inner", "close", "second", "last")}
@@ -250,6 +253,7 @@ def _split(texts: pa.Array) -> _Parts:
         units=pc.if_else(pc.fill_null(pc.equal(unit_before, ""), True), unit_after, unit_before),
         scales=scales,
         brackets=bool(pc.any(pc.and_(good, given["close"])).as_py()),
+        behind=bool(pc.any(pc.and_(good, given["last"])).as_py()),
     )
 
 
@@ -370,6 +374,8 @@ def _said(parts: _Parts, spelling: Spelling) -> str:
         )
     if parts.brackets:
         said.append("brackets for negative numbers")
+    if parts.behind:
+        said.append("a minus sign behind negative numbers")
     return ", ".join(said)
 
 

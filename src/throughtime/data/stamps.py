@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,18 +11,12 @@ from ..errors import DataError
 from . import zones
 from .calendars import Stamps, count_missing
 from .columns import is_text, missing
+from .dates import PERIODS, read_dates, write_periods
+from .digits import FORMS, is_digits, read_digits, write_digits
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DAYS = ("%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%b %d, %Y", "%d %b %Y", "%d-%b-%Y")
-HOURS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
-MONTHS = ("%Y-%m", "%Y/%m", "%b %Y", "%m/%Y")
-FORMATS = (*(day + hour for day in ("%Y-%m-%d", *DAYS) for hour in HOURS), *MONTHS)
-ISO = ("%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")  # read as such where every row is; the odd one out is found by these
-# Dates written as whole numbers, by how many digits they have: 202401, 20240131, 202401312359.
-DIGITS = {6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-YEARS = (1700, 2200)
 ISO_WITH_OFFSET = re.compile(r"\d{4}-\d\d-\d\d(.)\d\d:\d\d(:\d\d)?(?:[.,]\d+)?(Z|[+-]\d\d(:?)(?:\d\d)?)")
 
 
@@ -32,12 +25,14 @@ def read_times(
     column: pa.ChunkedArray,
     *,
     like: Stamps | None = None,
+    order: str = "",
     notes: list[str] | None = None,
 ) -> tuple[np.ndarray, Stamps]:
     """``(N,)`` datetime64[ns] (UTC where the column has a time zone), int64 or float64, and how they were written.
 
     Args:
         like: how the column was written in the table trained on, where that is another one.
+        order: what the user says of it: "number" for numbers that are no dates, or one of ``dates.ORDERS``.
         notes: what was decided is appended.
 
     Raises:
@@ -52,7 +47,7 @@ def read_times(
         column = pc.cast(column, column.type.value_type)
     stamps = Stamps(type=_type_name(column.type))
     if is_text(column.type):
-        column, stamps = _from_text(name, column, like, notes)
+        column, stamps = _from_text(name, column, like, order, notes)
     gaps = missing(column)
     if gaps.any():
         raise DataError(
@@ -69,15 +64,15 @@ def read_times(
                 "count time from a later start, or in larger units."
             )
         numbers = pc.cast(column, pa.int64()).to_numpy()
-        return _or_dates(name, numbers, stamps, like, notes) if types.is_integer(type) else (numbers, stamps)
+        return _or_dates(name, numbers, stamps, like, order, notes) if types.is_integer(type) else (numbers, stamps)
     if types.is_floating(type) or types.is_decimal(type):
-        return _or_dates(name, pc.cast(column, pa.float64()).to_numpy(), stamps, like, notes)
+        return _or_dates(name, pc.cast(column, pa.float64()).to_numpy(), stamps, like, order, notes)
     if types.is_timestamp(type) or types.is_date(type):
         zone = getattr(type, "tz", None)
         try:
             column = pc.cast(column, pa.timestamp("ns", tz=zone))
         except pa.ArrowInvalid as error:
-            raise DataError(f"time column {name!r} holds dates outside of the years 1678 to 2261.") from error
+            raise DataError(_too_far(name, column)) from error
         if zone is not None and not zones.is_known(zone):
             raise DataError(
                 f"time column {name!r} has the time zone {zone!r}, which this system does not know; convert the column "
@@ -86,6 +81,20 @@ def read_times(
         stamps = stamps if zone is None or stamps.zone is not None else Stamps(type=stamps.type, zone=zone)
         return pc.cast(column, pa.int64()).to_numpy().view("datetime64[ns]"), stamps
     raise DataError(f"time column {name!r} holds {type} values; a time is a number or a date.")
+
+
+def _too_far(name: str, column: pa.ChunkedArray) -> str:
+    """The first date that nanoseconds in 64 bits do not hold, in words."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    days = pc.cast(pc.cast(column, pa.timestamp("s"), safe=False), pa.int64()).to_numpy() / 86_400
+    row = int(np.argmax((days < -106_000) | (days > 106_000)))
+    shown = np.datetime64(int(days[row]), "D")
+    return (
+        f"time column {name!r} holds {shown} in row {row + 1}; dates are read from the year 1678 to 2261. Mend it, or "
+        "leave the row out."
+    )
 
 
 def _type_name(type: pa.DataType) -> str:
@@ -102,62 +111,41 @@ def _type_name(type: pa.DataType) -> str:
 
 
 def _or_dates(
-    name: str, numbers: np.ndarray, stamps: Stamps, like: Stamps | None, notes: list[str]
+    name: str, numbers: np.ndarray, stamps: Stamps, like: Stamps | None, order: str, notes: list[str]
 ) -> tuple[np.ndarray, Stamps]:
     """Numbers as they are, or the dates that they are written for: 20240131."""
-    if like is not None and like.format not in DIGITS.values():
+    recorded = None if like is None else like.format
+    if order == "number" or (like is not None and not is_digits(recorded)):
         return numbers, stamps
-    format, dates = _dates_of_digits(numbers)
-    if like is not None and format != like.format:
+    found = read_digits(name, numbers, recorded=recorded, order=order)
+    if found is None and recorded is not None:
         raise DataError(
-            f"time column {name!r} held dates written as {_example(like.format)} in the table trained on, and holds "
+            f"time column {name!r} held times written as {recorded} in the table trained on, and holds "
             f"{numbers[0]:.15g} to {numbers[-1]:.15g} here; write them in the same way."
         )
-    if dates is None:
+    if found is None and order:
+        raise DataError(
+            f"time column {name!r} holds {numbers[0]:.15g}, which is no date with dtypes={{{name!r}: {order!r}}}."
+        )
+    if found is None:
         return numbers, stamps
+    dates, format = found
+    whole = f"{numbers[0]:.15g}"
+    shown = str(dates[0])[11:16] if format.startswith("%H") else str(dates[0])[: 7 if "%d" not in format else 16]
+    shown = shown.removesuffix("T00:00") if len(whole) <= 8 else shown
+    form = "" if format == "%Y%m%d" else f" ({format})"
     notes.append(
-        f"The whole numbers of time column {name!r} are dates, such as {int(numbers[0])} for "
-        f"{str(dates[0])[: {6: 7, 8: 10}.get(len(str(int(numbers[0]))), 16)]}: they are sorted, and go on, as dates."
+        f"The numbers of time column {name!r} are {'times of day' if format.startswith('%H') else 'dates'}, such as "
+        f"{whole} for {shown}{form}: they are sorted, and go on, as such. dtypes={{{name!r}: 'number'}} keeps numbers."
     )
     return dates, Stamps(type="int64" if stamps.type.startswith("decimal") else stamps.type, format=format)
-
-
-def _dates_of_digits(numbers: np.ndarray) -> tuple[str | None, np.ndarray | None]:
-    low, high = numbers.min(), numbers.max()
-    if not (low > 0 and high < 1e14) or (numbers.dtype.kind == "f" and (numbers != np.floor(numbers)).any()):
-        return None, None
-    width = len(str(int(low)))
-    if width not in DIGITS or len(str(int(high))) != width:
-        return None, None
-    rest = numbers.astype(np.int64)
-    fields = []
-    for _ in range((width - 4) // 2):
-        rest, field = np.divmod(rest, 100)
-        fields.append(field)
-    month, day, *clock = (*reversed(fields), np.ones_like(rest)) if width == 6 else reversed(fields)
-    if not ((rest >= YEARS[0]) & (rest <= YEARS[1]) & (month >= 1) & (month <= 12)).all():
-        return None, None
-    months = ((rest - 1970) * 12 + month - 1).astype("datetime64[M]")
-    dates = months.astype("datetime64[D]") + (day - 1)
-    if (day < 1).any() or (dates.astype("datetime64[M]") != months).any():
-        return None, None
-    made = dates.astype("datetime64[ns]")
-    for field, below, unit in zip(clock, (24, 60, 60), "hms", strict=False):
-        if (field >= below).any():
-            return None, None
-        made = made + field.astype(f"timedelta64[{unit}]")
-    return DIGITS[width], made
-
-
-def _example(format: str | None) -> str:
-    return {form: "20240131235959"[:width] for width, form in DIGITS.items()}.get(format or "", "numbers")
 
 
 # -- text --------------------------------------------------------------------------------------------------------
 
 
 def _from_text(
-    name: str, column: pa.ChunkedArray, like: Stamps | None, notes: list[str]
+    name: str, column: pa.ChunkedArray, like: Stamps | None, order: str, notes: list[str]
 ) -> tuple[pa.ChunkedArray, Stamps]:
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -175,69 +163,10 @@ def _from_text(
             last = texts[array.indices.drop_null()[-1].as_py()].as_py()
             stamps = _with_offsets(name, read, texts, last, like, notes)
         return pa.chunked_array([read.take(array.indices)]), stamps
-    found: dict[str, pa.Array] = {}
-    for format in FORMATS:
-        read = _read(texts, format)
-        # %Y takes "24" for the year 24, so that a year of two digits would fit several formats.
-        if read.null_count or pc.min(pc.year(read)).as_py() < 1000:
-            continue
-        if like is not None and like.format == format:
-            found = {format: read}  # the table trained on said which of several
-            break
-        if not any(read.equals(other) for other in found.values()):
-            found[format] = read
-    if len(found) > 1:
-        raise DataError(
-            f"time column {name!r} can be read in {len(found)} ways ({', '.join(found)}), for example "
-            f"{texts[0].as_py()!r}; write it as 2024-12-31."
-        )
-    if not found:
-        values = texts.to_pylist()
-        reads = {format: _read(texts, format) for format in (*FORMATS, *ISO)}
-        # The format that most rows have shows the odd one out.
-        format, tried = min(reads.items(), key=lambda read: read[1].null_count)
-        bad = int(np.argmax(missing(pa.chunked_array([tried]))))
-        row = int(np.argmax(array.indices.fill_null(-1).to_numpy() == bad)) + 1
-        begins = f"time column {name!r} holds {values[bad]!r} in row {row}, which is "
-        if _rolls_over(values[bad], format):
-            raise DataError(f"{begins}no day of the calendar; correct it, or leave the row out.")
-        odd = f"; the others are written as {format}" if len(values) > 2 * tried.null_count else ""
-        raise DataError(f"{begins}neither a number nor a date{odd}; write dates as 2024-12-31 or 2024-12-31T23:59:00.")
-    ((format, read),) = found.items()
+    recorded = None if like is None else like.format
+    read, format, said = read_dates(name, array.indices, texts, recorded=recorded, order=order)
+    notes.extend(said)
     return pa.chunked_array([read.take(array.indices)]), Stamps(type="string", format=format)
-
-
-def _read(texts: pa.Array, format: str) -> pa.Array:
-    """Texts in a format, null where they have another one or name a day that is none, such as 31 April.
-
-    Arrow goes on to the next month then: to its first three days.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    read = pc.strptime(texts, format=format, unit="s", error_is_null=True)
-    if "%d" not in format or read.null_count == len(read):
-        return read
-    after = pc.is_in(pc.month(read), pa.array([3, 5, 7, 10, 12], pa.int64()))
-    at = np.flatnonzero(pc.and_(after, pc.less_equal(pc.day(read), 3)).fill_null(False).to_numpy(zero_copy_only=False))
-    rolled = np.zeros(len(read), bool)
-    rolled[at] = [_rolls_over(text, format) for text in texts.take(pa.array(at)).to_pylist()]
-    return pc.if_else(pa.array(rolled), None, read) if rolled.any() else read
-
-
-def _rolls_over(text: str, format: str) -> bool:
-    """Whether Arrow reads a text, and the calendar does not have its day."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    read = pc.strptime(pa.array([text]), format=format, unit="s", error_is_null=True)
-    if read.null_count or pc.year(read)[0].as_py() < 1000:
-        return False
-    try:
-        datetime.strptime(text, format)
-    except ValueError:
-        return True
-    return False
 
 
 def _with_offsets(
@@ -285,14 +214,20 @@ def write_times(time: np.ndarray, stamps: Stamps | None) -> pa.Array:
     stamps gives way to a finer one.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if stamps is None or not stamps.type:
         return pa.array(_coarsest(time))
     if time.dtype.kind != "M":
         return _number_column(time, stamps.type)
-    if stamps.format in DIGITS.values():
-        whole = _digits(time, stamps.format or "")
-        return pa.array(whole).cast(pa.type_for_alias(stamps.type))
+    if stamps.format is not None and is_digits(stamps.format):
+        whole = pa.array(write_digits(time, stamps.format))
+        if stamps.type != "string":
+            return whole.cast(pa.type_for_alias(stamps.type))
+        wide = FORMS[stamps.format].width if stamps.format in FORMS else 0
+        return pc.utf8_lpad(whole.cast(pa.string()), wide, padding="0")
+    if stamps.type == "string" and stamps.format in PERIODS:
+        return pa.array(write_periods(time, stamps.format), pa.string())
     if stamps.zone is not None and stamps.type == "string":
         return pa.array(_iso(time, stamps.zone, stamps.format or ""), pa.string())
     if stamps.type.startswith("timestamp"):
@@ -342,14 +277,6 @@ def _number_column(time: np.ndarray, type: str) -> pa.Array:
         if len(time) and bits.min <= int(time.min()) and int(time.max()) <= bits.max:
             return pa.array(time.astype(type))
     return pa.array(time)
-
-
-def _digits(time: np.ndarray, format: str) -> np.ndarray:
-    width = next(width for width, form in DIGITS.items() if form == format)
-    texts = np.datetime_as_string(time, unit="s")
-    for mark in "-T:":
-        texts = np.char.replace(texts, mark, "")
-    return texts.astype(f"U{width}").astype(np.int64)
 
 
 def _iso(time: np.ndarray, zone: str, format: str) -> list[str]:

@@ -20,7 +20,7 @@ from .sequences import TASKS, Forecast, Schema, SequenceData, Task
 from .sources import open_table
 from .stamps import uneven
 from .targets import learned, past, refuse_target_kinds, refuse_unchanging, target_like
-from .typed import TEXT, Typed
+from .typed import TEXT, VERBATIM, Typed
 
 MANY = 20  # fewer levels than this are not too many for any table
 
@@ -127,6 +127,9 @@ def read_table(
     gone = [name for name in known if name not in number_names and name not in text]
     if gone:
         raise DataError(f"known={listed(gone)} was left out, as dates and columns without values are no input.")
+    # Of other categories the name alone says that they are text.
+    verbatim = [name for name in (*text, sequence or "") if table.spellings.get(name) == VERBATIM]
+    kept = (*made.names, *number_names, *verbatim)
     return SequenceData(
         offsets=rows.offsets,
         numbers=numbers,
@@ -143,9 +146,7 @@ def read_table(
             numbers=tuple(number_names),
             categories=tuple(text),
             time_parts=parts,
-            spellings=tuple(
-                (name, table.spellings[name]) for name in (*made.names, *number_names) if name in table.spellings
-            ),
+            spellings=tuple((name, table.spellings[name]) for name in kept if name in table.spellings),
             encoding=opened.encoding,
             skip=skip or 0,
             stamps=rows.stamps,
@@ -194,7 +195,7 @@ def read_like(
     notes: list[str] = []
     numeric = schema.numbers if schema.task in ("classify", "tag") else (*schema.target, *schema.numbers)
     expected = {name: schema.spelling(name) for name in numeric} | dict.fromkeys(schema.categories, TEXT)
-    expected |= {name: code for name, code in schema.spellings if code == TEXT}
+    expected |= {name: code for name, code in schema.spellings if code in (TEXT, VERBATIM)}
     table = Typed(opened, expected=expected)
     times = schema.time_parts or _names(schema.time)
     for role, names in (

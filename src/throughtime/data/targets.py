@@ -60,9 +60,11 @@ def past(table: Typed, targets: list[str], rows: Rows, every: bool, notes: list[
                 raise DataError(
                     f"target {name!r} is no column of numbers: {table.odd(name)}; mend it, or leave the field empty."
                 )
+            text = table.kind(name) == "category" and str(type) != "bool"
             raise DataError(
-                f"target {name!r} holds {table.what(name)} values; a forecast needs numbers (for yes and no, write 1 "
-                "and 0, or say task='tag' without horizon=)."
+                f"target {name!r} holds {table.what(name)}{'' if text else ' values'}; a forecast needs numbers ("
+                + (f"dtypes={{{name!r}: 'number'}} says which value is none; " if text else "")
+                + "for yes and no, write 1 and 0, or say task='tag' without horizon=)."
             )
         column = col.numbers(table.take(name))
         _finite(name, column)
@@ -97,7 +99,7 @@ def learned(
         if gaps.any():
             raise DataError(
                 f"target {one!r} is missing in {int(gaps.sum())} of {len(gaps)} rows, first in row "
-                f"{int(gaps.argmax()) + 1}; drop these rows, or fill them in."
+                f"{int(gaps.argmax()) + 1}; drop these rows, or fill them in.{table.gone(one)}"
             )
     if task is None:
         task = _see_task(name, column, rows, sequence, labels, notes)

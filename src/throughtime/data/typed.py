@@ -14,14 +14,16 @@ import numpy as np
 
 from ..errors import DataError, listed, one_of
 from . import columns as col
+from .dates import ORDERS
 from .sources import Table
 from .spelling import MISSING, PLAIN, Spelling, Verdict, decide, is_missing
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DTYPES = ("number", "decimal-point", "decimal-comma", "category", "date")
-TEXT = "text"  # in place of a spelling: a target read as it is written
+DTYPES = ("number", "decimal-point", "decimal-comma", "category", "date", *ORDERS)
+TEXT = "text"  # in place of a spelling: read as text, without the words for "missing" and the spaces around it
+VERBATIM = "verbatim"  # as it is written
 GROUPED = r"^[1-9]\d{0,2}(\.\d{3})+$"
 PLAIN_DATES = ("date32", "timestamp[s]", "timestamp[ns]")
 EXACT = 2**53  # integers beyond it are not all float64
@@ -79,6 +81,7 @@ class Typed:
         self._read: dict[str, _Read] = {}
         self.spellings: dict[str, str] = {}  # of the columns read so far
         self._proven: dict[str, str] = {}
+        self._gone: dict[str, list[str]] = {}  # words of columns of text that are taken as missing
         self._taken: set[str] = set()
         self._seen: dict[str, tuple[col.Kind, pa.DataType]] = {}  # of columns read, also once they are handed out
         self.require = table.require
@@ -105,7 +108,7 @@ class Typed:
     def what(self, name: str) -> str:
         """The type of the column, for a message."""
         type = getattr(self.type(name), "value_type", self.type(name))
-        if self.kind(name) == "date" and col.is_text(type):
+        if self.kind(name) in ("date", "category") and col.is_text(type):
             return f"text such as {self._example(name)!r}"
         return str(type)
 
@@ -124,13 +127,18 @@ class Typed:
     def ids(self, name: str) -> pa.ChunkedArray:
         """The column as names of sequences: text as written, unless each is an integer's own spelling."""
         column = self._hand_out(name)
-        if not self.table.written:
+        if not col.is_text(column.type):
             return column
-        whole = _cast(column, "int64")
-        if whole is None:
-            column = _without_missing(column)
+        if self._is_verbatim(name):
+            self.spellings[name] = VERBATIM
+            return column
+        if self.table.written:
             whole = _cast(column, "int64")
-        return column if whole is None or _has_codes(column) else whole
+            if whole is None:
+                whole = _cast(_without_missing(column), "int64")
+            if whole is not None and not _has_codes(column):
+                return whole
+        return self._text(name, column)
 
     def stamps(self, name: str) -> pa.ChunkedArray:
         """The column as times: numbers and plain dates as such; other text, as it is written, is left to ``stamps``."""
@@ -140,8 +148,10 @@ class Typed:
         for one in (column, _without_missing(column)):
             for type in ("int64", "double", *(PLAIN_DATES if self.table.written else ())):
                 plain = _cast(one, type)
-                if plain is not None:  # a frame's text is written again as text
-                    return plain if self.table.written else column
+                if plain is None:
+                    continue
+                # A frame's text is written again as text; so are digits with zeros before them.
+                return plain if self.table.written and not (type == "int64" and _has_codes(one)) else one
         column = _without_missing(column)
         index, texts = col.encoded(column)
         if _share_of_dates(texts) < 0.5:
@@ -150,8 +160,61 @@ class Typed:
                 return _laid(verdict.values, index)
             if verdict.kind == "text" and _few(verdict, texts):
                 words = self._why_text(index, texts, verdict)
-                raise DataError(f"time column {name!r} is not all numbers: {words}; mend it, or leave this row out.")
+                raise DataError(
+                    f"time column {name!r} is not all numbers: {words}; mend it, or leave this row out, if "
+                    "it holds a total or units."
+                )
         return column
+
+    def order(self, name: str) -> str:
+        """What the user says of the dates of a time column, for ``read_times``."""
+        dtype = self._dtypes.get(name, "")
+        return dtype if dtype == "number" or dtype in ORDERS else ""
+
+    def gone(self, name: str) -> str:
+        """A hint for a column whose values are missing: the words that were taken so, and the way to keep them."""
+        words = self._gone.get(name)
+        if not words:
+            return ""
+        return f" {listed(words, 3)} count as missing; dtypes={{{name!r}: 'category'}} keeps them as values."
+
+    def _is_verbatim(self, name: str) -> bool:
+        return self._dtypes.get(name) == "category" or self._expected.get(name) == VERBATIM
+
+    def _text(self, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        """A column of text as a category: without spaces around it, null where empty or a word for "missing".
+
+        What a frame has as text is there on purpose, as it can have null; unless the table trained on says otherwise.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        index, texts = col.encoded(column)
+        trimmed = pc.utf8_trim_whitespace(texts)
+        words = is_missing(trimmed)
+        found = sorted(set(trimmed.filter(words).drop_null().to_pylist()) - {""})
+        if not self.table.written and name not in self._expected:
+            words = pc.is_null(trimmed)
+            if found:
+                self.spellings[name] = VERBATIM
+                self.notes.append(f"Column {name!r} holds {listed(found, 3)} as text: read as values like the others.")
+        elif found:
+            self._gone[name] = found
+            self.notes.append(
+                f"Column {name!r}: {listed(found, 3)} taken as missing; dtypes={{{name!r}: 'category'}} keeps such "
+                "values."
+            )
+        if pc.all(pc.equal(trimmed, texts)).as_py() is False:
+            again = trimmed.dictionary_encode()
+            if len(again.dictionary) < len(texts):
+                odd = texts[pc.index(pc.not_equal(trimmed, texts), True).as_py()].as_py()
+                self.notes.append(
+                    f"Column {name!r}: spaces around its values were left out, so {odd[:40]!r} is {odd.strip()[:40]!r}."
+                )
+            words = pa.array(words.to_numpy(zero_copy_only=False))
+            index = pc.if_else(words.take(index), None, again.indices.take(index))
+            return col.chunked(pa.DictionaryArray.from_arrays(index, again.dictionary))
+        return _dictionary(index, texts, words)
 
     def _hand_out(self, name: str) -> pa.ChunkedArray:
         self._taken.add(name)
@@ -182,7 +245,7 @@ class Typed:
             if read.kind == "number" and read.spelling != PLAIN:
                 self.spellings[name] = read.spelling.code
             elif read.kind == "category" and name not in self._expected:
-                self.spellings[name] = TEXT
+                self.spellings.setdefault(name, TEXT)
         return self._read[name]
 
     def _decide(self, name: str) -> _Read:
@@ -191,10 +254,11 @@ class Typed:
         if str(column.type) == "string_view":
             column = column.cast("large_string")
         text = col.is_text(column.type)
-        if dtype == "date":
+        if dtype == "date" or dtype in ORDERS:
             return _Read(column, "date")
         if dtype == "category":
-            return _Read(_without_missing(column) if text and self.table.written else _as_text(column), "category")
+            self.spellings[name] = VERBATIM
+            return _Read(_as_text(column), "category")
         if dtype is not None and not text:
             import pyarrow as pa
 
@@ -235,17 +299,15 @@ class Typed:
             if dtype is None and _has_codes(bare):
                 first = _first(bare, pc.match_substring_regex(bare, "^0[0-9xX]"))
                 kept = f"it has leading zeros, as in {first!r}"
-        elif (pc.max(pc.abs(read)).as_py() or 0) >= EXACT and dtype is None:
-            long = pc.match_substring_regex(bare, r"^-?\d{17,}$")
-            if pc.any(long).as_py():
-                kept = f"its integers are longer than numbers hold, as {_first(bare, long)!r}"
+        elif dtype is None:
+            kept = _code(bare, read)
         if kept is not None:
             self.notes.append(
                 f"Column {name!r} is kept as text, since {kept}; dtypes={{{name!r}: 'number'}} reads it as numbers."
             )
-            return _Read(bare, "category")
+            return _Read(self._text(name, column), "category")
         if name in self._labels and not self.table.written:
-            return _Read(column, "category")
+            return _Read(self._text(name, column), "category")
         if str(read.type) == "double":
             grouped = _all_grouped(bare)
             evidence = self._evidence(name) if grouped and dtype is None else "."
@@ -260,7 +322,7 @@ class Typed:
             self._proven[name] = "" if grouped else "."
         if not self.table.written:
             if str(read.type) == "int64" and name in self._perhaps and dtype is None:
-                return _Read(column, "category")
+                return _Read(self._text(name, column), "category")
             self._spelled_so.setdefault("", []).append((name, str(bare.drop_null()[0])))
         return _Read(read, "number")
 
@@ -275,16 +337,15 @@ class Typed:
             truth = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
             if pc.all(pc.or_(missing, pc.is_in(truth, value_set=_like(["true", "false"], texts)))).as_py():
                 return _Read(_laid(pc.if_else(missing, None, pc.equal(truth, "true")), index), "number")
-        text = _dictionary(index, texts, missing if self.table.written else None)
         if dtype is None and _share_of_dates(texts) > 0.9:
-            return _Read(text, "date")
+            return _Read(_dictionary(index, texts, missing if self.table.written else None), "date")
         verdict = decide(texts, evidence=asked, any_unit=dtype is not None)
         marked = verdict.kind == "ambiguous" or (verdict.kind == "numbers" and not verdict.certain)
         if marked and not asked and pc.any(pc.match_substring_regex(texts, r"[.,]\d")).as_py():
             verdict = decide(texts, evidence=self._evidence(name), any_unit=dtype is not None)
         self._proven[name] = verdict.certain
         if name in self._labels and dtype is None:
-            return _Read(text, "category")
+            return _Read(self._text(name, column), "category")
         if verdict.kind == "numbers":
             if asked and verdict.spelling.decimal != asked and verdict.certain:
                 shown = texts[0].as_py()
@@ -308,14 +369,18 @@ class Typed:
             raise DataError(
                 f"column {name!r} is to be read as numbers, and {words}; mend it, or leave the field empty."
             )
-        return _Read(text, "category", odd=words if verdict.kind == "units" or _few(verdict, texts) else "")
+        return _Read(
+            self._text(name, column), "category", odd=words if verdict.kind == "units" or _few(verdict, texts) else ""
+        )
 
     def _expect(self, name: str, column: pa.ChunkedArray, code: str) -> _Read:
         """The column as that of another table was read."""
         import pyarrow.compute as pc
 
+        if code == VERBATIM:
+            return _Read(column, "category")
         if code == TEXT:
-            return _Read(_without_missing(column) if self.table.written else column, "category")
+            return _Read(self._text(name, column), "category")
         spelling = Spelling.of(code)
         if spelling.decimal == ".":
             bare = column
@@ -398,8 +463,10 @@ def _mark(spelling: Spelling) -> str:
 
 
 def _few(verdict: Verdict, texts: pa.Array) -> bool:
-    """Whether the texts that are no numbers are the fewer ones: most likely slips."""
-    return 0 < 2 * len(verdict.odd) <= len(texts)
+    """Whether there are more numbers than texts that are none: most likely slips."""
+    import pyarrow.compute as pc
+
+    return 0 < 2 * len(verdict.odd) <= len(texts) - pc.sum(is_missing(texts)).as_py()
 
 
 # -- Arrow -------------------------------------------------------------------------------------------------------
@@ -434,6 +501,27 @@ def _has_codes(column: pa.ChunkedArray) -> bool:
     import pyarrow.compute as pc
 
     return bool(pc.any(pc.and_(pc.starts_with(column, "0"), pc.greater(pc.binary_length(column), 1))).as_py())
+
+
+def _code(column: pa.ChunkedArray, read: pa.ChunkedArray) -> str | None:
+    """Why texts that can be read as floats are names more likely: 12E3, +4930123456, 20 digits."""
+    import pyarrow.compute as pc
+
+    if (pc.max(pc.abs(read)).as_py() or 0) >= EXACT:
+        long = pc.match_substring_regex(column, r"^-?\d{17,}$")
+        if pc.any(long).as_py():
+            return f"its integers are longer than numbers hold, as {_first(column, long)!r}"
+    if pc.any(pc.starts_with(column, "+")).as_py():
+        phone = pc.match_substring_regex(column, r"^\+\d{6,}$")
+        if pc.all(phone).as_py():
+            return f"each begins with a plus sign, as in {_first(column, phone)!r}"
+    for letter in "eE":
+        if pc.any(pc.match_substring(column, letter)).as_py():
+            code = pc.match_substring_regex(column, r"^\d+[eE]\d+$")
+            zero = pc.match_substring_regex(column, r"^0\d*[eE]\d+$")
+            if pc.any(zero).as_py() or pc.all(code).as_py():
+                return f"it looks like codes, as {_first(column, zero if pc.any(zero).as_py() else code)!r}"
+    return None
 
 
 def _first(column: pa.ChunkedArray, flags: pa.ChunkedArray) -> str:
