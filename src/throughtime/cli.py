@@ -23,6 +23,7 @@ from .options import (
     DTYPES,
     ENCODING,
     FEATURES,
+    NA_VALUES,
     SEQUENCE,
     SKIP,
     TABLE,
@@ -117,6 +118,7 @@ def train(
         str | None, typer.Option(help="Forecasts: input columns whose future values are known, with commas.")
     ] = None,
     dtypes: Annotated[str | None, DTYPES] = None,
+    na_values: Annotated[str | None, NA_VALUES] = None,
     encoding: Annotated[str | None, ENCODING] = None,
     skip: Annotated[int | None, SKIP] = None,
     task: Annotated[str | None, TASK] = None,
@@ -198,6 +200,7 @@ def train(
         horizon=horizon,
         window=window,
         dtypes=dtypes_of(dtypes),
+        na_values=columns_of(na_values) or (),
         encoding=encoding,
         skip=skip,
     )
@@ -371,6 +374,7 @@ def check(
     time: Annotated[str | None, TIME] = None,
     features: Annotated[str | None, FEATURES] = None,
     dtypes: Annotated[str | None, DTYPES] = None,
+    na_values: Annotated[str | None, NA_VALUES] = None,
     encoding: Annotated[str | None, ENCODING] = None,
     skip: Annotated[int | None, SKIP] = None,
     task: Annotated[str | None, TASK] = None,
@@ -394,9 +398,9 @@ def check(
         from .training.run import Run
 
         roles: dict[str, Any] = {"target": target, "sequence": sequence, "time": time, "features": features}
-        roles |= {"dtypes": dtypes, "encoding": encoding, "skip": skip}
+        roles |= {"dtypes": dtypes, "na_values": na_values, "encoding": encoding, "skip": skip}
         roles |= {"task": task, "horizon": horizon, "window": window, "scale": None if scale == "none" else scale}
-        given = [f"--{name}" for name, value in roles.items() if value is not None]
+        given = [f"--{name.replace('_', '-')}" for name, value in roles.items() if value is not None]
         if given:
             raise ArgumentError(
                 f"{file} is a run, which has columns and scalers of its own; leave out {', '.join(given)}."
@@ -414,6 +418,7 @@ def check(
             horizon=horizon,
             window=window,
             dtypes=dtypes_of(dtypes),
+            na_values=columns_of(na_values) or (),
             encoding=encoding,
             skip=skip,
         )

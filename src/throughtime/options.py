@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shlex
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -17,12 +18,18 @@ TABLE = typer.Argument(help="CSV, Parquet, Arrow or .ts file: one row a time ste
 TARGET = typer.Option(help="Column to predict; forecasts: several, with commas.")
 SEQUENCE = typer.Option(help="Column that tells the sequences apart. Without it: one long series.")
 TIME = typer.Option(help="Column to sort each sequence by; or the columns that make up the time: Date,Time.")
-DTYPES = typer.Option(help="Columns as COLUMN=KIND, with commas: number, decimal-point, decimal-comma, category, date.")
+DTYPES = typer.Option(
+    help="Columns as COLUMN=KIND, with commas: number, decimal-point, decimal-comma, category, date; of a time column "
+    "day-first, month-first, year-first."
+)
 ENCODING = typer.Option(help="Of a text file, such as cp1252. By default UTF-8, or as its first bytes say.")
 SKIP = typer.Option(help="Lines of a text file above its row of column names.")
+NA_VALUES = typer.Option(help="What else means missing, in any column, with commas; such as -999.")
 FEATURES = typer.Option(help="Input columns, with commas. By default all others.")
 TASK = typer.Option(help="classify, regress, forecast or tag. By default seen from the target.")
 WITHOUT_VALUE = r"(?=$|[\s,;.)])"
+DTYPES_GIVEN = r"dtypes=\{(?:'(?P<name>[^']*)'|\"(?P<other>[^\"]*)\"): '(?P<kind>[\w-]+)'\}"
+SEVERAL_GIVEN = r"(?<![\w-])(time|features|known|target)=\((('[^']*',? ?)+)\)"
 
 
 def columns_of(given: str | None) -> list[str] | None:
@@ -75,8 +82,22 @@ def name_options(said: str, *, values: bool, commands: Iterable[CommandInfo]) ->
         if command.callback is not None and [command.callback.__name__] == sys.argv[1:2]:
             parameters = inspect.signature(command.callback).parameters.values()
             names = "|".join(one.name for one in parameters if one.default is not one.empty)
+            said = re.sub(DTYPES_GIVEN, _dtypes, said)
+            said = re.sub(SEVERAL_GIVEN, _several, said)
             said = re.sub(rf"(?<![\w-])({names})=(?=(\S?)){'' if values else WITHOUT_VALUE}", _option, said)
     return said
+
+
+def _dtypes(found: re.Match[str]) -> str:
+    """``dtypes={'zip': 'number'}`` as it is typed in a shell."""
+    name = found["name"] if found["name"] is not None else found["other"]
+    return f"--dtypes {shlex.quote(name + '=' + found['kind'])}"
+
+
+def _several(found: re.Match[str]) -> str:
+    """``time=('Date', 'Time')`` as it is typed in a shell."""
+    names = re.findall(r"'([^']*)'", found[2])
+    return f"--{found[1].replace('_', '-')} {shlex.quote(','.join(names))}"
 
 
 def _option(found: re.Match[str]) -> str:

@@ -244,7 +244,7 @@ def test_whole_numbers_that_are_no_dates_stay_numbers(values) -> None:
 
 def test_numbers_of_another_spelling_than_in_training_are_refused() -> None:
     schema = series([20240101, 20240102]).schema
-    with pytest.raises(DataError, match="written as 20240131"):
+    with pytest.raises(DataError, match="written as %Y%m%d in the table trained on, and holds 1 to 2 here"):
         read_like(pd.DataFrame({"t": [1, 2], "v": [1.0, 2.0]}), schema, Forecast(horizon=1))
     one = read_like(pd.DataFrame({"t": [20240131], "v": [1.0]}), schema, Forecast(horizon=1))
     assert write_times(go_on(one, 2), one.schema.stamps).to_pylist() == [20240201, 20240202]

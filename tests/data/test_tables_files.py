@@ -152,7 +152,7 @@ def test_missing_files_and_directories(tmp_path):
         ("t.csv", b"\n\n", ("t.csv is empty",)),
         ("t.csv", b"a,b\n", ("t.csv is empty", "'a', 'b'", "no rows")),
         ("t.csv", b"a,a,y\n1,2,3\n", ("more than one column named 'a'",)),
-        ("t.csv", b"a,b\n1,2\n3\n4,5\n", ("line 3", "1 values", "2", "'3'")),
+        ("t.csv", b"a,b\n1,2\n3\n4,5\n", ("line 3", "has 1 value, ", "2", "'3'")),
         ("t.csv", b"a,b\n1,2\n3,4,5\n", ("line 3", "3 values", "'3,4,5'")),
         ("t.csv", b"15,2\n3,4\n", ("'y' is not a column", "first row seems to hold data")),
         ("t.csv", b"1.5,2\n3,4\n", ("no row of column names", "'1.5', '2'", "add a line of names")),

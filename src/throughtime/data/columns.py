@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..errors import DataError
+from ..errors import DataError, counted
 from .spelling import PLAIN, Spelling, convert
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+# Numbers that files hold for "missing".
+SENTINELS = {-99.0, -999.0, -9999.0, -99999.0, -999999.0, -99.9, -999.9, -9999.9, -999.99, -999.25, -9999.25, -32768.0}
+LARGE = {99.0, 999.0, 9999.0, 99999.0, 999999.0, 99.9, 999.9, 999.99, 9999.99, 32767.0, 65535.0, 1e20, 1e30}
 
 Kind = Literal["number", "category", "date", "missing", "other"]
 
@@ -239,6 +243,28 @@ def rounded(name: str, column: pa.ChunkedArray) -> str:
         f"digits; if they are names, give it as sequence=, leave it out with features=, or say dtypes={{{name!r}: "
         "'category'}."
     )
+
+
+def sentinel(name: str, values: np.ndarray) -> str:
+    """What to say of numbers ``(N,)`` whose least or greatest value may stand for "missing"; empty where none does."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return ""
+    for value, low in ((known.min(), True), (known.max(), False)):
+        if float(value) not in (SENTINELS if low else LARGE):
+            continue
+        rest = known[known != value]
+        if len(rest) < 2:
+            continue
+        least, most = float(rest.min()), float(rest.max())
+        gap = least - value if low else value - most
+        if gap > 3 * (most - least) or (low and least >= 0):
+            count = len(known) - len(rest)
+            return (
+                f"Column {name!r} holds {value:g} in {counted(count, 'row')}, and {least:g} to {most:g} elsewhere; if "
+                f"it means missing, say na_values={value:g}."
+            )
+    return ""
 
 
 def as_text(levels: tuple[Any, ...]) -> tuple[str, ...]:

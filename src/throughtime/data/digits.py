@@ -210,7 +210,7 @@ FORMS = {
     form.format: form
     for form in (
         *(_iso(width) for width in (6, 8, 10, 12, 14)),
-        Form("%Y%j", 7, "days of the year", False, _read_day_of_year, _write_day_of_year),
+        Form("%Y%j", 7, "days of the year", True, _read_day_of_year, _write_day_of_year),
         _year_behind("%d%m%Y", True),
         _year_behind("%m%d%Y", False),
         Form("%y%m%d", 6, "dates", False, _read_short, _write_short, "year-first"),
@@ -256,36 +256,9 @@ def read_digits(
         if not fits.all() and fits.mean() >= MOSTLY:
             _refuse_odd(name, whole, FORMS[recorded], fits)
         return (times, recorded) if fits.all() else None
-    digits = len(str(int(whole.max())))
-    sample = whole[:: max(1, len(whole) // SAMPLE)]
-    near = [
-        form
-        for form in FORMS.values()
-        if (not order or order == (form.order or "year-first"))
-        and (digits <= form.width if not form.sure else form.width - (form.order != "") <= digits <= form.width)
-        and form.read(sample)[1].mean() > MOSTLY / 2
-    ]
-    read = {form: form.read(whole) for form in near}
-    found = {form: times for form, (times, fits) in read.items() if fits.all()}
-    sure = {form: times for form, times in found.items() if form.sure}
-    plain = regular(whole) if near else 1.0
-    for form, (_, fits) in read.items():
-        if not sure and form.sure and fits.mean() >= MOSTLY and (plain < 1 or order):
-            _refuse_odd(name, whole, form, fits)
-    likely = {
-        form: (share, times)
-        for form, times in found.items()
-        if not form.sure and (share := _steady(times)) > plain and form.width - digits < 2
-    }
-    if sure and likely and not order:  # 200101 is a month, and 20 January 2001: what goes on in equal steps
-        best = max(share for share, _ in likely.values())
-        sure = {form: times for form, times in sure.items() if form.format != "%Y%m" or _steady(times) >= best}
-    chosen = sure or {form: times for form, (_, times) in likely.items()}
-    if len(chosen) > 1 and not sure:
-        best = max(share for share, _ in likely.values())
-        chosen = {form: times for form, (share, times) in likely.items() if share == best}
+    found = _likeliest(whole, _fitting(name, whole, order), order)
     kept: dict[Form, np.ndarray] = {}
-    for form, times in chosen.items():
+    for form, times in found.items():
         if not any((times == other).all() for other in kept.values()):
             kept[form] = times
     if len(kept) > 1:
@@ -296,6 +269,38 @@ def read_digits(
             f"{whole[0]}; say which with dtypes={{{name!r}: {first!r}}} or dtypes={{{name!r}: {second!r}}}."
         )
     return next(((times, form.format) for form, times in kept.items()), None)
+
+
+def _fitting(name: str, numbers: np.ndarray, order: str) -> dict[Form, np.ndarray]:
+    """The forms that all numbers fit; refuses a few that do not where the others are dates for sure."""
+    digits, sample = len(str(int(numbers.max()))), numbers[:: max(1, len(numbers) // SAMPLE)]
+    read = {}
+    for form in FORMS.values():
+        least = form.width - (form.order != "") if form.sure else form.width - 1
+        wanted = not order or order == (form.order or "year-first")
+        if wanted and least <= digits <= form.width and form.read(sample)[1].mean() > MOSTLY / 2:
+            read[form] = form.read(numbers)
+    found = {form: times for form, (times, fits) in read.items() if fits.all()}
+    if not any(form.sure for form in found):
+        for form, (_, fits) in read.items():
+            if form.sure and fits.mean() >= MOSTLY and (order or regular(numbers) < 1):
+                _refuse_odd(name, numbers, form, fits)
+    return found
+
+
+def _likeliest(numbers: np.ndarray, found: dict[Form, np.ndarray], order: str) -> dict[Form, np.ndarray]:
+    """Those among the forms that fit: the sure ones, else what goes on in equal steps more than the numbers do."""
+    if not found:
+        return {}
+    sure = {form: times for form, times in found.items() if form.sure}
+    if FORMS["%Y%j"] in sure:  # 2022050 is hardly 2 February 2050
+        return {FORMS["%Y%j"]: sure[FORMS["%Y%j"]]}
+    plain = regular(numbers)
+    shares = {form: share for form, times in found.items() if not form.sure and (share := _steady(times)) > plain}
+    best = max(shares.values(), default=0.0)
+    if shares and not order:  # 200101 is a month, or 1 January 2020
+        sure = {form: times for form, times in sure.items() if form.format != "%Y%m" or _steady(times) >= best}
+    return sure or {form: found[form] for form, share in shares.items() if share == best}
 
 
 def write_digits(time: np.ndarray, format: str) -> np.ndarray:

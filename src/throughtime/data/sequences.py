@@ -78,9 +78,11 @@ class Schema:
         time: the time column; where several columns make up the time, their names with a space between.
         time_parts: those columns ("Date", "Time"), or none.
         spellings: pairs of a column and how its numbers are written (``data.spelling.Spelling.code``), or "text" for
-            a target that is text though its values look like numbers. Columns that need neither are not named.
+            a target that is text though its values look like numbers, or "verbatim" for text in which NA and None are
+            values. Columns that need none of these are not named.
         stamps: how the time is written.
         encoding, skip: of the file, where it was not UTF-8 text, or its table did not begin in the first line.
+        na_values: what meant "missing", beside the usual words.
     """
 
     task: Task
@@ -93,6 +95,7 @@ class Schema:
     spellings: tuple[tuple[str, str], ...] = ()
     encoding: str | None = None
     skip: int = 0
+    na_values: tuple[str, ...] = ()
     stamps: Stamps | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:

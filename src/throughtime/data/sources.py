@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import ArgumentError, BackendError, DataError, listed, nearest
 from .delimited import PACKED, read_delimited
 from .encoding import MARKS, refuse_unknown
-from .spelling import MISSING as MISSING
+from .missing import Absent
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,6 +79,20 @@ class Table:
         self._read = read
         self._types = dict(types or {})
         self._held: dict[str, pa.ChunkedArray] = {}
+        self._absent = Absent.of(())
+
+    def without(self, words: str | float | Sequence[str | float]) -> tuple[str, ...]:
+        """Takes these texts and numbers as missing, in each column; returns them as text.
+
+        Raises:
+            ArgumentError: a value that is neither.
+        """
+        given = [words] if isinstance(words, str | int | float | np.number) else list(words)
+        for word in given:
+            if not isinstance(word, str | int | float | np.number) or isinstance(word, bool):
+                raise ArgumentError(f"na_values holds {word!r}; give texts or numbers, such as -999.")
+        self._absent = Absent.of(given)
+        return self._absent.words
 
     def type(self, name: str) -> pa.DataType:
         if name not in self._types:
@@ -88,11 +102,11 @@ class Table:
     def peek(self, name: str) -> pa.ChunkedArray:
         """The column, which ``take`` will hand out as well."""
         if name not in self._held:
-            self._held[name] = self._read(name)
+            self._held[name] = self._absent.mask(self._read(name))
         return self._held[name]
 
     def take(self, name: str) -> pa.ChunkedArray:
-        column = self._held.pop(name) if name in self._held else self._read(name)
+        column = self._held.pop(name) if name in self._held else self._absent.mask(self._read(name))
         # Arrow sorts and takes no string views yet.
         return column.cast("large_string") if str(column.type) == "string_view" else column
 

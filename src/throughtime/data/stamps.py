@@ -131,7 +131,11 @@ def _or_dates(
         return numbers, stamps
     dates, format = found
     whole = f"{numbers[0]:.15g}"
-    shown = str(dates[0])[11:16] if format.startswith("%H") else str(dates[0])[: 7 if "%d" not in format else 16]
+    shown = (
+        str(dates[0])[11:16]
+        if format.startswith("%H")
+        else str(dates[0])[: 7 if format in ("%Y%m", "%Y%q", "%Y.%m") else 16]
+    )
     shown = shown.removesuffix("T00:00") if len(whole) <= 8 else shown
     form = "" if format == "%Y%m%d" else f" ({format})"
     notes.append(

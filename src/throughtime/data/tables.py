@@ -7,6 +7,7 @@ let go one after the other, so that ten million rows need little more memory tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -22,6 +23,11 @@ from .stamps import uneven
 from .targets import learned, past, refuse_target_kinds, refuse_unchanging, target_like
 from .typed import TEXT, VERBATIM, Typed
 
+UNNAMED = re.compile(r"|Unnamed: \d+(_level_\d+)?")
+CODES = {
+    "id", "ids", "uid", "uuid", "guid", "zip", "zipcode", "postcode", "postal", "plz", "cep", "phone", "tel",
+    "telephone", "telefon", "mobile", "fax", "code", "nr", "sku", "ean", "upc", "isbn", "iban", "serial", "ssn",
+}  # fmt: skip
 MANY = 20  # fewer levels than this are not too many for any table
 
 
@@ -37,6 +43,7 @@ def read_table(
     horizon: int | None = None,
     window: int | None = None,
     dtypes: Mapping[str, str] | None = None,
+    na_values: str | float | Sequence[str | float] = (),
     encoding: str | None = None,
     skip: int | None = None,
 ) -> SequenceData:
@@ -64,7 +71,10 @@ def read_table(
             default seen from the target, see ``notes``.
         horizon, window: forecasts: how many steps to predict, and from how many (None: chosen later).
         dtypes: column -> "number", "decimal-point" or "decimal-comma" (a number, where 1,234 can be read in two
-            ways), "category" or "date" (left out), for columns that would be read as something else.
+            ways), "category" (as it is written, NA and None too) or "date" (left out), for columns that would be read
+            as something else. Of a time column: "day-first", "month-first" or "year-first", or "number" where whole
+            numbers such as 20240131 are no dates.
+        na_values: further texts or numbers that mean "missing" in any column, such as -999.
         encoding: of a text file, such as "cp1252"; None: UTF-8, or as its first bytes say.
         skip: lines of a text file above the row of column names. Comment lines that begin with # are left out.
 
@@ -89,6 +99,7 @@ def read_table(
     forecast = None if horizon is None else Forecast(horizon=horizon, window=window, known=known)
     task = task if forecast is None else "forecast"
     opened = open_table(source, encoding=encoding, skip=skip)
+    absent = opened.without(na_values)
     wanted = () if target in (None, "*") else _names(target)
     table = Typed(
         opened,
@@ -149,6 +160,7 @@ def read_table(
             spellings=tuple((name, table.spellings[name]) for name in kept if name in table.spellings),
             encoding=opened.encoding,
             skip=skip or 0,
+            na_values=absent,
             stamps=rows.stamps,
         ),
         forecast=forecast,
@@ -192,6 +204,7 @@ def read_like(
     if (schema.task == "forecast") != (forecast is not None):
         raise ArgumentError("forecast= goes with a schema whose task is 'forecast', and only with it.")
     opened = open_table(source, encoding=encoding, recorded=schema.encoding, skip=skip, recorded_skip=schema.skip)
+    opened.without(schema.na_values)
     notes: list[str] = []
     numeric = schema.numbers if schema.task in ("classify", "tag") else (*schema.target, *schema.numbers)
     expected = {name: schema.spelling(name) for name in numeric} | dict.fromkeys(schema.categories, TEXT)
@@ -308,13 +321,14 @@ def _roles(
             raise ArgumentError(f"column {name!r} is given as {taken[name]}= and as known=; a column has one role.")
         if features is not None and name not in given["features"]:
             raise ArgumentError(f"known={name!r} is not among features={listed(given['features'])}; add it there.")
-    free = [name for name in table.names if name not in taken and name]
-    if "" in table.names and "" not in taken:
-        dated = table.kind("") == "date"
+    unnamed = [name for name in table.names if name not in taken and UNNAMED.fullmatch(name)]
+    free = [name for name in table.names if name not in taken and name not in unnamed]
+    for name in unnamed if features is None or "" in unnamed else ():
+        what = f"The column {name!r}, which pandas calls so as it has no name," if name else "The column without a name"
         notes.append(
-            "The column without a name was left out: it holds dates; name it, to give it as time=."
-            if dated
-            else "The column without a name was left out: it is most often a row number."
+            f"{what} was left out: it holds dates; {'give it as time=' if name else 'name it, to give it as time='}."
+            if table.kind(name) == "date"
+            else f"{what} was left out: it is most often a row number."
         )
     targets = list(given["target"])
     if every:
@@ -334,12 +348,30 @@ def _roles(
                 f"column {name!r} holds dates ({table.what(name)}), which are no input as they are; name it as time=, "
                 "or turn it into numbers (hour, weekday, days since a start)."
             )
-    dates = [name for name in inputs if _is(table, name, "date")]
+    spans = [name for name in inputs if str(table.type(name)).startswith("duration")]
+    if spans:
+        notes.append(f"Left out, as durations are no input: {listed(spans)}; turn them into numbers to use them.")
+    dates = [name for name in inputs if _is(table, name, "date") and name not in spans]
     if dates:
         named = dates[0] if len(dates) == 1 else tuple(dates[:2])
         sort = "" if time else f", or sort by them with time={named!r}"
         notes.append(f"Left out, as dates are no input: {listed(dates)}; turn them into numbers to use them{sort}.")
-    return targets, [name for name in inputs if name not in dates]
+    inputs = [name for name in inputs if name not in dates and name not in spans]
+    codes = [
+        name for name in inputs if _is_code(name) and "int" in str(table.type(name)) and _is(table, name, "number")
+    ]
+    if codes and features is None:
+        notes.append(
+            f"Read as numbers, as they are written: {listed(codes, 6)}; if they are names rather than amounts, say "
+            f"dtypes={{{codes[0]!r}: 'category'}}."
+        )
+    return targets, inputs
+
+
+def _is_code(name: str) -> bool:
+    """Whether the name of a column says that its numbers are names, such as a postcode."""
+    words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+    return not CODES.isdisjoint(words)
 
 
 # -- inputs ------------------------------------------------------------------------------------------------------
@@ -354,7 +386,7 @@ def _numbers(table: Typed, names: list[str], rows: Rows, notes: list[str] | None
         whole = table.take(name)
         column = col.numbers(whole)
         if notes is not None:
-            notes.extend(filter(None, [col.rounded(name, whole)]))
+            notes.extend(filter(None, [col.rounded(name, whole), col.sentinel(name, column)]))
         if notes is not None and np.isnan(column).all():
             notes.append(f"Left out, as it has no value in any row: {name!r}.")
             continue

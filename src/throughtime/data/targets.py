@@ -68,6 +68,7 @@ def past(table: Typed, targets: list[str], rows: Rows, every: bool, notes: list[
             )
         column = col.numbers(table.take(name))
         _finite(name, column)
+        notes.extend(filter(None, [col.sentinel(name, column)]))
         if np.isnan(column).all():
             if not every:
                 raise DataError(f"target {name!r} has no value in any row.")
@@ -112,6 +113,7 @@ def learned(
             values = col.numbers(column)
             _finite(name, values)
             _refuse_constant(name, values, column)
+            notes.extend(filter(None, [col.sentinel(name, values)]))
             moved[name] = rows.move(values)
         steps = sequence is None or not all(rows.constant(values) for values in moved.values())
         stacked = np.stack([values if steps else values[firsts] for values in moved.values()], axis=1)

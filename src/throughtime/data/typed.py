@@ -357,7 +357,7 @@ class Typed:
             raise DataError(
                 f"column {name!r} of {self.source} holds {shown[0]!r}, which is {shown[0].replace(',', '')} or "
                 f"{shown[0].replace(',', '.')}, and nothing in the table tells which; say dtypes={{{name!r}: "
-                f"'decimal-point'}} or dtypes={{{name!r}: 'decimal-comma'}} (--dtypes {name}=decimal-comma)."
+                f"'decimal-point'}} or dtypes={{{name!r}: 'decimal-comma'}}."
             )
         if verdict.kind == "marks":
             raise DataError(

@@ -19,9 +19,11 @@ import numpy as np
 
 from ..data import columns as col
 from ..data.examples import Examples
+from ..data.missing import Absent
 from ..data.sequences import Schema, SequenceData, Target
 from ..data.spelling import MISSING
 from ..data.transforms import raw_inputs
+from ..data.typed import VERBATIM
 from ..errors import ArgumentError, DataError, listed, nearest
 from ..files import finite
 from ..ragged import Ragged
@@ -112,6 +114,12 @@ class RunStream:
         self._note, self._noted = note, set[str]()
         self._kind: tuple[Any, ...] | None = None
         self._reading = Reading(run.preparation)
+        schema = self._preparation.schema
+        verbatim = {name for name, code in schema.spellings if code == VERBATIM}
+        self._absent = Absent.of(schema.na_values)
+        self._reads = {
+            name: _Texts(name, name in verbatim, self._absent) for name in (*schema.categories, str(schema.sequence))
+        }
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -176,7 +184,8 @@ class RunStream:
             name = schema.sequence
             named = name is not None and name in record.values
             step = _Step(
-                where=record.where, id=_id_of(record.values[str(name)], str(name), record.where) if named else 0,
+                where=record.where,
+                id=self._reads[str(name)].id(record.values[str(name)], record.where) if named else 0,
                 named=named, raw=self._reading.time_of(record), timed=data.time is not None,
                 time=None if data.time is None else data.time[place],
                 numbers=numbers[place], codes=codes[place], absent=absent[place],
@@ -293,7 +302,7 @@ class RunStream:
         for column in (*targets, *schema.numbers, *schema.categories):
             if column not in row:
                 raise DataError(f"{where} has no column {column!r}, which the run needs.{nearest(column, row)}")
-        labels = [_label(row[name], name, where) for name in schema.categories]
+        labels = [self._reads[name].label(row[name], where) for name in schema.categories]
         past = [[self._number(row[name], name, where) for name in targets]]
         return SequenceData(
             offsets=np.array([0, 1]),
@@ -301,7 +310,7 @@ class RunStream:
             categories=np.array([[-1 if label is None else 0 for label in labels]], np.int32).reshape(1, -1),
             levels=tuple(() if label is None else (label,) for label in labels),
             target=Target(names=targets, kind="number", per="step", values=np.array(past)) if targets else None,
-            ids=np.array([_id_of(row[name], name, where) if name in row else 0], object),
+            ids=np.array([self._reads[name].id(row[name], where) if name in row else 0], object),
             time=None,
             schema=schema,
             forecast=self._forecast,
@@ -309,6 +318,8 @@ class RunStream:
         )
 
     def _number(self, value: Any, name: str, where: str) -> float:
+        if self._absent.has(value):
+            return float("nan")
         if isinstance(value, str) or value is None or isinstance(value, bool | int | float | np.number | np.bool_):
             try:
                 return col.number(value, self._preparation.schema.spelling(name), name=name)
@@ -443,18 +454,35 @@ def _is_missing(value: Any) -> bool:
     return value is None or value != value or (isinstance(value, str) and value.strip() in MISSING)
 
 
-def _id_of(value: Any, name: str, where: str) -> Any:
-    """The value of the sequence column: a single one."""
-    if isinstance(value, list | dict | tuple | set | np.ndarray):
-        raise DataError(f"{where} has {type(value).__name__} in column {name!r}; a sequence is named by one value.")
-    if _is_missing(value):
-        raise DataError(f"{where} has nothing in column {name!r}, which names its sequence; fill it in.")
-    return _storable(value)
+@dataclass(frozen=True)
+class _Texts:
+    """How the values of one column are read as names, as a table reads them."""
 
+    name: str
+    verbatim: bool
+    absent: Absent
 
-def _label(value: Any, name: str, where: str) -> str | None:
-    if isinstance(value, list | dict | tuple | set | np.ndarray):
-        raise DataError(f"{where} has {type(value).__name__} in column {name!r}; a category is one value.")
-    if _is_missing(value):
-        return None
-    return value if isinstance(value, str) else col.as_text((value,))[0]
+    def id(self, value: Any, where: str) -> Any:
+        """The value of the sequence column: a single one."""
+        if isinstance(value, list | dict | tuple | set | np.ndarray):
+            raise DataError(
+                f"{where} has {type(value).__name__} in column {self.name!r}; a sequence is named by one value."
+            )
+        if self._is_missing(value):
+            raise DataError(f"{where} has nothing in column {self.name!r}, which names its sequence; fill it in.")
+        return _storable(self._trimmed(value))
+
+    def label(self, value: Any, where: str) -> str | None:
+        if isinstance(value, list | dict | tuple | set | np.ndarray):
+            raise DataError(f"{where} has {type(value).__name__} in column {self.name!r}; a category is one value.")
+        if self._is_missing(value):
+            return None
+        return self._trimmed(value) if isinstance(value, str) else col.as_text((value,))[0]
+
+    def _is_missing(self, value: Any) -> bool:
+        if self.verbatim and isinstance(value, str):
+            return value == "" or self.absent.has(value)
+        return _is_missing(value) or self.absent.has(value)
+
+    def _trimmed(self, value: Any) -> Any:
+        return value.strip() if isinstance(value, str) and not self.verbatim else value
