@@ -313,7 +313,8 @@ def _refuse_swallowed(name: str, table: pa.Table, start: _Start) -> None:
             continue
         for row in pc.indices_nonzero(broken).to_pylist()[:1000]:
             held = column[row].as_py()
-            whole = [other[row - 1].as_py() if row > 1 else None for other in table.columns]
+            near = row - 1 if row > 1 else row + 1
+            whole = [other[near].as_py() if near < table.num_rows else None for other in table.columns]
             if not _is_rows(held, i, start, whole):
                 continue
             above = [other.slice(0, row) for other in table.columns]
@@ -340,10 +341,10 @@ def _is_rows(held: str, place: int, start: _Start, above: list[str | None]) -> b
     if first.count(start.delimiter) != start.width - 1 - place and cells == []:
         return False
     rows = [*cells, *([begun[:place]] if place and len(begun) == place + 1 else [])]
-    pairs = [(above[i] or "", cell) for row in rows for i, cell in enumerate(row) if i != place or start.width == 1]
+    pairs = [(above[i] or "", cell) for row in rows for i, cell in enumerate(row)]
     values = [(_is_value(known.strip()), _is_value(cell)) for known, cell in pairs if known and cell]
     if not any(known for known, _ in values):
-        return len(cells) >= 2 and start.width >= 3
+        return len(cells) >= 2 and (start.width >= 3 or any(_is_value(cell) for row in cells for cell in row))
     return sum(known == found for known, found in values) >= 0.8 * len(values)
 
 
