@@ -75,7 +75,7 @@ def arrange(
             col.refuse_other(name, table.table.type(name))
         columns = [(name, table.stamps(name)) for name in parts or (time,)]
         if parts:
-            stamps, written = join_times(columns, table.order(parts[0])), Stamps(type="timestamp[ns]")
+            stamps, written = join_times(columns, table.order(parts[0])), Stamps(type="string")
         else:
             stamps, written = read_times(*columns[0], like=like, order=table.order(time), notes=notes)
     order = _order(group, stamps)
