@@ -131,6 +131,29 @@ def test_a_weekend_that_was_passed_once_is_seen() -> None:
                 np.testing.assert_array_equal(following_times(shown, 10), every[count : count + 10], str(shown))
 
 
+@pytest.mark.parametrize("seed", [3_648_850, 3_666_526, 3_666_994])
+def test_a_time_that_three_weeks_happen_to_lack_is_open(seed: int) -> None:
+    """Of hours with many gaps: 20 rows of 130 are missing, among them all three Mondays at 9:30."""
+    check(seed)
+
+
+@pytest.mark.parametrize("gaps", [0, 0.07, 0.12])
+@pytest.mark.parametrize(("day", "last"), [(2, 11), (4, 13)])
+def test_a_day_that_closes_early_is_seen_among_gaps(day: int, last: int, gaps: float) -> None:
+    every = pd.DatetimeIndex([
+        at for at in pd.date_range("2024-03-04", periods=24 * 7 * 12, freq="h")
+        if at.dayofweek < 5 and 9 <= at.hour <= (last if at.dayofweek == day else 15)
+    ])  # fmt: skip
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        rows = 260 + int(rng.integers(12))
+        kept = rng.random(rows) >= gaps
+        kept[-1] = True
+        shown, following = every[:rows][kept], every[rows : rows + 40]
+        made = following_times(shown.as_unit("ns").to_numpy(), 40)
+        np.testing.assert_array_equal(made, following.as_unit("ns").to_numpy(), str(seed))
+
+
 @pytest.mark.thorough
 def test_calendars_go_on_in_thousands_of_draws() -> None:
     # 1 of 4,000 draws cannot be told: quarters whose last days were all business days so far.

@@ -164,6 +164,7 @@ def test_a_model_that_was_looked_at_is_fitted_as_one_that_was_not(case: tuple[An
     same_after(*case)
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")  # Keras's, where an output has no loss
 @pytest.mark.thorough
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(

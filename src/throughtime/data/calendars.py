@@ -6,6 +6,7 @@ passes, so it goes over a change of daylight saving by the hour; days, weeks and
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -277,11 +278,10 @@ def _find_week(local: np.ndarray) -> Calendar | None:
     share = len(local) / possible
     of_day = _without_holes(of_day, (len(local) + 1) / (possible + 2), len(spanned))
     slots = (opened[:, None] * DAY + of_day).reshape(-1)
-    weeks = (local[-1] - local[0]) / WEEK
-    if weeks >= 3:
+    if local[-1] - local[0] >= 3 * WEEK:
         seen = np.unique((local - MONDAY) % WEEK)
-        present = len(local) / (len(seen) * weeks)
-        if len(seen) < len(slots) and present >= 0.9 and len(slots) * (1 - min(present, 1)) ** int(weeks) < CHANCE:
+        present = _present_and_closed(local, slots, seen)
+        if present is not None:
             slots, share = seen, present
     if share < (1 if len(spanned) < 3 else LEAST_PRESENT):
         return None
@@ -289,6 +289,28 @@ def _find_week(local: np.ndarray) -> Calendar | None:
     if (around == around[0]).all():
         return None  # open all week
     return Calendar(kind="week", open=_runs(slots))
+
+
+def _present_and_closed(local: np.ndarray, slots: np.ndarray, seen: np.ndarray) -> float | None:
+    """The share of the stamps at the times ``seen`` that are there; None where other ``slots`` may be open as well.
+
+    Rows are missing anywhere. If all were missing by chance, how often would so many of the slots be left without any
+    of their rows? Those rows count among the missing ones: otherwise a series with many gaps seems to have few.
+    """
+    first, last = local.min() - MONDAY, local.max() - MONDAY
+    times = (last - slots) // WEEK + (slots - first) // WEEK + 1  # how often the series passed each
+    shut = ~np.isin(slots, seen)
+    possible, rows, never = int(times.sum()), len(np.unique(local)), int(times[shut].sum())
+    if not never:
+        return None
+    chance = _log_choices(len(slots), int(shut.sum()))
+    chance += _log_choices(possible - never, rows) - _log_choices(possible, rows)
+    return rows / (possible - never) if chance < math.log(CHANCE / 10) else None
+
+
+def _log_choices(count: int, chosen: int) -> float:
+    """The log of how many ways there are to choose so many of ``count``."""
+    return math.lgamma(count + 1) - math.lgamma(chosen + 1) - math.lgamma(count - chosen + 1)
 
 
 def _without_holes(of_day: np.ndarray, share: float, days: int) -> np.ndarray:
