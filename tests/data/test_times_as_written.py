@@ -243,6 +243,15 @@ def test_the_first_date_beyond_all_is_named() -> None:
         read([*(f"2024-01-{day:02}" for day in range(1, 6)), "Total"])
 
 
+def test_one_year_of_two_digits_among_years_of_four_is_named() -> None:
+    for seed in range(10):
+        days = [one.strftime("%d.%m.%Y") for one in pd.date_range("2021-01-01", periods=60)]
+        row = int(np.random.default_rng(seed).integers(60))
+        days[row] = days[row][:6] + "21"
+        with pytest.raises(DataError, match=rf"holds '{days[row]}' in row {row + 1}, which is neither"):
+            read(days)
+
+
 def test_leap_days_in_digits() -> None:
     for year in (1904, 1996, 2000, 2023, 2024):
         leap = calendar.isleap(year)

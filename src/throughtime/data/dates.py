@@ -145,23 +145,16 @@ def _readings(texts: pa.Array, recorded: str | None, order: str) -> dict[str, pa
     found: dict[str, pa.Array] = {}
     first = (recorded,) if recorded in FORMATS else ()
     for format in (*first, *(one for one in FORMATS if not order or _begins(one, order) or not _has_order(one))):
-        if not _fits(_read(sample, format), format):
+        if not len(sample) or _read(sample, format).null_count:
             continue
         read = _read(texts, format)
-        if not _fits(read, format):
+        if read.null_count:
             continue
         if format == recorded:
             return {format: read}
         if not any(read.equals(other) for other in found.values()):
             found[format] = read
     return found
-
-
-def _fits(read: pa.Array, format: str) -> bool:
-    """Whether all are dates; %Y takes "24" for the year 24."""
-    import pyarrow.compute as pc
-
-    return not read.null_count and len(read) > 0 and (format in SHORT or pc.min(pc.year(read)).as_py() >= 1000)
 
 
 def _has_order(format: str) -> bool:
@@ -275,6 +268,8 @@ def _read(texts: pa.Array, format: str) -> pa.Array:
     import pyarrow.compute as pc
 
     read = pc.strptime(texts, format=format, unit="s", error_is_null=True)
+    if "%Y" in format and (pc.min(pc.year(read)).as_py() or 1000) < 1000:  # %Y takes "24" for the year 24
+        read = pc.if_else(pc.less(pc.year(read), 1000), None, read)
     if "%d" not in format or read.null_count == len(read):
         return read
     after = pc.is_in(pc.month(read), pa.array([3, 5, 7, 10, 12], pa.int64()))
