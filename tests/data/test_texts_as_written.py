@@ -173,9 +173,11 @@ def test_what_is_missing_may_be_a_text_in_any_column(tmp_path: Path) -> None:
         data = read_table(source(frame, kind, tmp_path), target="y", sequence="s", task="regress", na_values="no data")
         assert levels(data) == ["High", "Low"] and data.schema.numbers == ("x", "v")
         np.testing.assert_array_equal(np.isnan(data.numbers[:, 1]), frame.cat == "no data")
+    words: Any = [None]
     with pytest.raises(ArgumentError, match="na_values holds None"):
-        read_table(frame, target="y", na_values=[None])  # type: ignore[list-item]
+        read_table(frame, target="y", na_values=words)
     assert not Absent.of(["5"]).has(True) and Absent.of(["5"]).has("5.0") and not Absent.of(["x"]).has(5)
+    assert not Absent.of([-999]).has(np.array([-999.0, 1.0]))
 
 
 @pytest.mark.parametrize(

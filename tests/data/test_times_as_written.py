@@ -127,6 +127,8 @@ def test_the_order_of_day_and_month_is_never_guessed() -> None:
                                       .sort_values().to_numpy("datetime64[ns]"))  # fmt: skip
     month = read([int(one) for one in digits], dtypes={"t": "month-first"}).time
     assert month is not None and str(month[1])[:10] == "2024-01-02"
+    short = read([210105, 210106, 210107], dtypes={"t": "year-first"})
+    assert short.time is not None and str(short.time[0])[:10] == "2021-01-05"
     with pytest.raises(DataError, match="no date with dtypes"):
         read([1, 2, 3], dtypes={"t": "day-first"})
 
@@ -250,6 +252,14 @@ def test_one_year_of_two_digits_among_years_of_four_is_named() -> None:
         days[row] = days[row][:6] + "21"
         with pytest.raises(DataError, match=rf"holds '{days[row]}' in row {row + 1}, which is neither"):
             read(days)
+
+
+def test_months_behind_a_point_are_no_months_of_another_form() -> None:
+    index, texts = drawn("%Y%m", 0)
+    schema = read([int(one) for one in texts]).schema
+    behind = pd.DataFrame({"t": [float(f"{one.year}.{one.month:02}") for one in index], "v": 1.0})
+    with pytest.raises(DataError, match="held times written as %Y%m"):
+        read_like(behind, schema, Forecast(horizon=2, window=3))
 
 
 def test_leap_days_in_digits() -> None:

@@ -251,7 +251,7 @@ def sentinel(name: str, values: np.ndarray) -> str:
     if not len(known):
         return ""
     for value, low in ((known.min(), True), (known.max(), False)):
-        if float(value) not in (SENTINELS if low else LARGE):
+        if float(f"{value:.7g}") not in (SENTINELS if low else LARGE):  # float32 holds no -99.9
             continue
         rest = known[known != value]
         if len(rest) < 2:

@@ -96,7 +96,7 @@ def _iso(width: int) -> Form:
     def read(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         year, *rest = _fields(numbers, *[2] * (len(units) - 1))
         month, day, *clock = rest if len(units) > 2 else (*rest, np.ones_like(year))
-        dates, fits = _date(year, month, day, YEARS)
+        dates, fits = _date(year, month, day, YEARS if width > 6 else (YEARS[0], NEAR[1]))  # 210105 is a day
         fits &= _wide(numbers, width)
         if clock:
             hour, minute, second = (*clock, *[np.zeros_like(year)] * 2)[:3]
@@ -278,7 +278,8 @@ def _fitting(name: str, numbers: np.ndarray, order: str) -> dict[Form, np.ndarra
     for form in FORMS.values():
         least = form.width - (form.order != "") if form.sure else form.width - 1
         wanted = not order or order == (form.order or "year-first")
-        if wanted and least <= digits <= form.width and form.read(sample)[1].mean() > MOSTLY / 2:
+        enough = MOSTLY / 2 if form.sure else 1
+        if wanted and least <= digits <= form.width and form.read(sample)[1].mean() >= enough:
             read[form] = form.read(numbers)
     found = {form: times for form, (times, fits) in read.items() if fits.all()}
     if not any(form.sure for form in found):
@@ -296,10 +297,13 @@ def _likeliest(numbers: np.ndarray, found: dict[Form, np.ndarray], order: str) -
     if FORMS["%Y%j"] in sure:  # 2022050 is hardly 2 February 2050
         return {FORMS["%Y%j"]: sure[FORMS["%Y%j"]]}
     plain = regular(numbers)
-    shares = {form: share for form, times in found.items() if not form.sure and (share := _steady(times)) > plain}
-    best = max(shares.values(), default=0.0)
-    if shares and not order:  # 200101 is a month, or 1 January 2020
-        sure = {form: times for form, times in sure.items() if form.format != "%Y%m" or _steady(times) >= best}
+    shares = {
+        form: share
+        for form, times in found.items()
+        if not form.sure and ((share := _steady(times)) > plain or form.order == order != "")
+    }
+    best = max(shares.values(), default=0.0)  # 200101 is a month, or 1 January 2020
+    sure = {form: times for form, times in sure.items() if form.format != "%Y%m" or _steady(times) >= best}
     return sure or {form: found[form] for form, share in shares.items() if share == best}
 
 
@@ -346,6 +350,10 @@ def _months_behind(numbers: np.ndarray, recorded: str | None) -> tuple[np.ndarra
         return None
     year, month = np.divmod(hundred.astype(np.int64), 100)
     times, fits = _date(year, month, np.ones_like(year), NEAR)
-    if not fits.all() or (recorded is None and _steady(times) <= regular(hundred)):
+    if (
+        not fits.all()
+        or recorded not in (None, MONTH_BEHIND)
+        or (recorded is None and _steady(times) <= regular(hundred))
+    ):
         return None
     return times, MONTH_BEHIND

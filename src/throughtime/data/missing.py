@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from .columns import encoded, is_text, kind
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -35,11 +39,9 @@ class Absent:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        from .columns import encoded, is_text, kind
-
-        type = column.type
         if not self.words:
             return column
+        type = column.type
         if is_text(getattr(type, "value_type", type)):
             index, texts = encoded(column.cast("large_string") if str(type) == "string_view" else column)
             gone = [self.has(text) for text in texts.to_pylist()]
@@ -55,11 +57,9 @@ class Absent:
 
     def has(self, value: Any) -> bool:
         """Whether one value is among them."""
-        if not self.words or value is None or isinstance(value, bool):
-            return False
         if isinstance(value, str):
             return value.strip() in self.words or (bool(self.numbers) and _number(value) in self.numbers)
-        return value in self.numbers
+        return isinstance(value, int | float | np.number) and not isinstance(value, bool) and value in self.numbers
 
 
 def _number(text: str) -> float | None:

@@ -12,7 +12,7 @@ from . import zones
 from .calendars import Stamps, count_missing
 from .columns import is_text, missing
 from .dates import PERIODS, read_dates, write_periods
-from .digits import FORMS, is_digits, read_digits, write_digits
+from .digits import FORMS, MONTH_BEHIND, is_digits, read_digits, write_digits
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -130,16 +130,12 @@ def _or_dates(
     if found is None:
         return numbers, stamps
     dates, format = found
-    whole = f"{numbers[0]:.15g}"
-    shown = (
-        str(dates[0])[11:16]
-        if format.startswith("%H")
-        else str(dates[0])[: 7 if format in ("%Y%m", "%Y%q", "%Y.%m") else 16]
-    )
-    shown = shown.removesuffix("T00:00") if len(whole) <= 8 else shown
+    whole, of_day = f"{numbers[0]:.15g}", format.startswith("%H")
+    unit = "M" if format in ("%Y%m", "%Y%q", MONTH_BEHIND) else "D" if len(whole) <= 8 and not of_day else "m"
+    shown = str(dates[0].astype(f"datetime64[{unit}]"))[11 if of_day else 0 :]
     form = "" if format == "%Y%m%d" else f" ({format})"
     notes.append(
-        f"The numbers of time column {name!r} are {'times of day' if format.startswith('%H') else 'dates'}, such as "
+        f"The numbers of time column {name!r} are {'times of day' if of_day else 'dates'}, such as "
         f"{whole} for {shown}{form}: they are sorted, and go on, as such. dtypes={{{name!r}: 'number'}} keeps numbers."
     )
     return dates, Stamps(type="int64" if stamps.type.startswith("decimal") else stamps.type, format=format)

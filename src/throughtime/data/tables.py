@@ -323,7 +323,7 @@ def _roles(
             raise ArgumentError(f"known={name!r} is not among features={listed(given['features'])}; add it there.")
     unnamed = [name for name in table.names if name not in taken and UNNAMED.fullmatch(name)]
     free = [name for name in table.names if name not in taken and name not in unnamed]
-    for name in unnamed if features is None or "" in unnamed else ():
+    for name in unnamed:
         what = f"The column {name!r}, which pandas calls so as it has no name," if name else "The column without a name"
         notes.append(
             f"{what} was left out: it holds dates; {'give it as time=' if name else 'name it, to give it as time='}."

@@ -115,10 +115,10 @@ class RunStream:
         self._kind: tuple[Any, ...] | None = None
         self._reading = Reading(run.preparation)
         schema = self._preparation.schema
-        verbatim = {name for name, code in schema.spellings if code == VERBATIM}
         self._absent = Absent.of(schema.na_values)
         self._reads = {
-            name: _Texts(name, name in verbatim, self._absent) for name in (*schema.categories, str(schema.sequence))
+            name: _Texts(name, schema.spelling(name) == VERBATIM, self._absent)
+            for name in (*schema.categories, str(schema.sequence))
         }
 
     @property
